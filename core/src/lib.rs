@@ -1,0 +1,32 @@
+//! The Leasehold protocol as a pure state machine.
+#![no_std]
+
+extern crate alloc;
+
+mod ballot;
+mod bytes;
+mod effect;
+mod entry;
+pub mod faults;
+pub mod hash;
+mod members;
+mod message;
+mod node;
+mod request;
+mod settings;
+mod time;
+pub mod wire;
+
+pub use ballot::{Ballot, COUNTER_END, Token};
+pub use bytes::{Bytes, Key};
+pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
+pub use entry::{Entry, Held, OpId};
+pub use members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
+pub use message::{Accepted, Answer, Ask, Body, Found, Message, Relay, Tell};
+pub use node::{Node, View};
+pub use request::{
+    Action, Done, Holder, Invalid, KeyRequest, Limit, NotDone, Outcome, Owner, Peer, Refusal,
+    Request, Standing, Status, Ticket,
+};
+pub use settings::{Limits, MIN_LEASE, Settings, Timing};
+pub use time::{Drift, Instant, Span};

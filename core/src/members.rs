@@ -1,0 +1,109 @@
+//! Who belongs to the cluster, and the few bytes a node keeps on disk.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+/// A node, or rather one life of it: the random *incarnation* made together with its node file.
+///
+/// A node that lost its file comes back under another id and is a stranger.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct NodeId(pub u64);
+
+/// A cluster, told from every other by the random number that `init` gave it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct ClusterId(pub u64, pub u64);
+
+/// The number of a configuration; the first one is 1.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Epoch(pub u64);
+
+/// A member as all others know it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Member {
+    /// The incarnation that was admitted.
+    pub id: NodeId,
+    /// The operator's name for it.
+    pub name: String,
+    /// `host:port` for other nodes.
+    pub peer: String,
+    /// `host:port` for clients.
+    pub client: String,
+    /// `host:port` for HTTP.
+    pub http: String,
+}
+
+/// Who votes and who only learns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Config {
+    /// Which configuration this is.
+    pub epoch: Epoch,
+    /// The nodes that vote.
+    pub masters: Vec<Member>,
+    /// The nodes that only learn.
+    pub replicas: Vec<Member>,
+}
+
+impl Config {
+    /// The most masters that a configuration may name.
+    pub const MAX_MASTERS: usize = 15;
+
+    /// How many masters must agree.
+    #[must_use]
+    pub const fn quorum(&self) -> usize {
+        self.masters.len() / 2 + 1
+    }
+
+    /// The place of `node` among the masters.
+    #[must_use]
+    pub fn master(&self, node: NodeId) -> Option<usize> {
+        self.masters.iter().position(|member| member.id == node)
+    }
+
+    /// Masters, then replicas.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.masters.iter().chain(&self.replicas)
+    }
+
+    /// Whether the masters can form quorums: some, not too many, and no member named twice.
+    #[must_use]
+    pub fn well_formed(&self) -> bool {
+        let distinct = self
+            .members()
+            .enumerate()
+            .all(|(i, a)| self.members().take(i).all(|b| a.id != b.id && a.name != b.name));
+        (1..=Self::MAX_MASTERS).contains(&self.masters.len()) && distinct
+    }
+}
+
+/// What survives a restart (protocol, section 9). Rewritten whole and synced before what depends on it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NodeFile {
+    /// The operator's name for this node.
+    pub name: String,
+    /// The incarnation, drawn when the file was made.
+    pub id: NodeId,
+    /// The cluster this node was taken into.
+    pub cluster: Option<ClusterId>,
+    /// This master never promised or accepted a counter above this one.
+    pub ceiling: u64,
+    /// The newest configuration known here.
+    pub config: Option<Config>,
+    /// The last epoch this node voted in as a master.
+    pub active_in: Option<Epoch>,
+}
+
+impl NodeFile {
+    /// The file of a node that has never run before.
+    #[must_use]
+    pub const fn new(name: String, id: NodeId) -> Self {
+        Self { name, id, cluster: None, ceiling: 0, config: None, active_in: None }
+    }
+}

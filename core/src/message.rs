@@ -1,0 +1,216 @@
+//! What nodes say to each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ballot::{Ballot, Token};
+use crate::bytes::Key;
+use crate::entry::Entry;
+use crate::members::{ClusterId, Config, Epoch};
+use crate::request::{KeyRequest, Outcome, Standing, Ticket};
+use crate::time::Span;
+
+/// One message between two nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Message {
+    /// The sender's epoch; zero before it knows one.
+    pub epoch: Epoch,
+    /// The highest counter the sender has seen.
+    pub counter: u64,
+    /// What it says.
+    pub body: Body,
+}
+
+/// The kinds of messages.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Body {
+    /// A coordinator asks a master.
+    Ask(Ask),
+    /// A master answers a coordinator.
+    Answer(Answer),
+    /// A coordinator tells a master, and wants no answer.
+    Tell(Tell),
+    /// Requests on their way to a key's home, and back.
+    Relay(Relay),
+    /// The founding of a cluster.
+    Found(Found),
+    /// How the sender is.
+    Standing(Standing),
+    /// A newer configuration than the receiver's.
+    Config(Config),
+}
+
+/// Questions of a coordinator to a master.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Ask {
+    /// Promise this ballot, and say what you have accepted.
+    Prepare {
+        /// The register.
+        key: Key,
+        /// The coordinator's turn.
+        ballot: Ballot,
+    },
+    /// Accept this, if your promise is exactly this ballot.
+    Accept {
+        /// The register.
+        key: Key,
+        /// The coordinator's turn.
+        ballot: Ballot,
+        /// What to accept.
+        entry: Entry,
+        /// How long to keep a held entry, delay included.
+        keep: Span,
+    },
+    /// Say what you have accepted.
+    Query {
+        /// The register.
+        key: Key,
+        /// The asker's name for this question, unique over its boots.
+        round: Ballot,
+    },
+}
+
+/// Answers of a master.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Answer {
+    /// Promised.
+    Promise {
+        /// What was promised.
+        ballot: Ballot,
+        /// What was accepted before.
+        accepted: Option<Accepted>,
+        /// No key without a record was promised more than this.
+        floor: Ballot,
+    },
+    /// Not promised: a higher ballot was.
+    NotPromised {
+        /// What was asked for.
+        ballot: Ballot,
+        /// The counter that was promised instead.
+        counter: u64,
+    },
+    /// Not promised: no room for another key.
+    Full {
+        /// What was asked for.
+        ballot: Ballot,
+    },
+    /// Accepted.
+    Accepted {
+        /// What was accepted.
+        ballot: Ballot,
+    },
+    /// Not accepted: the promise is another one, closed, or too old.
+    NotAccepted {
+        /// What was asked for.
+        ballot: Ballot,
+        /// The counter of the promise.
+        counter: u64,
+    },
+    /// The answer to a query.
+    Has {
+        /// The question.
+        round: Ballot,
+        /// What was accepted.
+        accepted: Option<Accepted>,
+    },
+    /// This master does not vote yet.
+    Joining,
+}
+
+/// What a master has accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The turn in which it was written.
+    pub ballot: Ballot,
+    /// What was written.
+    pub entry: Entry,
+    /// How much longer the master keeps a held entry; zero if it is dead, or free.
+    pub remaining: Span,
+}
+
+/// Orders that want no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Tell {
+    /// The vote at this ballot ends without a write: close the promise.
+    Abort {
+        /// The register.
+        key: Key,
+        /// The turn that ends.
+        ballot: Ballot,
+    },
+    /// All masters accepted `Free` at this ballot: drop the record.
+    Forget {
+        /// The register.
+        key: Key,
+        /// The ballot all accepted.
+        ballot: Ballot,
+    },
+    /// Please settle this key, which this master keeps though nobody holds it.
+    Settle {
+        /// The register.
+        key: Key,
+        /// The ownership that ended.
+        token: Token,
+    },
+}
+
+/// A request of another node's client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Relay {
+    /// Coordinate this for me.
+    Forward {
+        /// The sender's name for it.
+        ticket: Ticket,
+        /// The request.
+        request: KeyRequest,
+    },
+    /// Nobody waits for this any more.
+    Cancel {
+        /// The sender's name for it.
+        ticket: Ticket,
+    },
+    /// The answer to a forwarded request.
+    Answered {
+        /// The receiver's name for it.
+        ticket: Ticket,
+        /// The answer.
+        outcome: Outcome,
+    },
+}
+
+/// The founding of a cluster (protocol, section 8.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Found {
+    /// First step: store this identity and configuration, unless you were ever active.
+    Store {
+        /// The new cluster.
+        cluster: ClusterId,
+        /// Its first configuration.
+        config: Config,
+        /// Whether the sender is active in this cluster: then it is the one, whatever else was stored.
+        active: bool,
+    },
+    /// Stored and on disk.
+    Stored {
+        /// The cluster that was stored.
+        cluster: ClusterId,
+    },
+    /// Something else is stored here.
+    Holds {
+        /// The cluster that is stored here.
+        cluster: ClusterId,
+        /// Its configuration.
+        config: Config,
+        /// Whether this node was ever active in it.
+        active: bool,
+    },
+    /// Second step: all have stored this cluster, become active.
+    Activate {
+        /// The cluster.
+        cluster: ClusterId,
+    },
+    /// Active, and on disk.
+    Activated {
+        /// The cluster.
+        cluster: ClusterId,
+    },
+}

@@ -1,0 +1,101 @@
+//! What an operator may set: the constants of the protocol and the limits.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::{Drift, Span};
+
+/// The shortest lease that may be asked for.
+pub const MIN_LEASE: Span = Span::from_millis(100);
+
+/// The constants of the protocol (section 2). All nodes of a cluster agree on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Timing {
+    /// Longest lease, lock-delay included, that may be asked for.
+    pub max_lease: Span,
+    /// Longest life of one operation at its coordinator.
+    pub op_timeout: Span,
+    /// How long a promise can be turned into an accept.
+    pub promise_timeout: Span,
+    /// Longest time over which the snapshots of one sync may be asked for.
+    pub sync_timeout: Span,
+    /// ρ, the bound on every clock's drift.
+    pub max_clock_drift: Drift,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            max_lease: Span::from_secs(300),
+            op_timeout: Span::from_secs(5),
+            promise_timeout: Span::from_secs(5),
+            sync_timeout: Span::from_secs(60),
+            max_clock_drift: Drift::DEFAULT,
+        }
+    }
+}
+
+impl Timing {
+    /// `Q`: how long after a restart every operation this node voted in before is over.
+    #[must_use]
+    pub fn quiesce(&self) -> Span {
+        self.max_clock_drift.outlasting(self.op_timeout.plus(self.promise_timeout))
+    }
+
+    /// `H`: no vote older than this can still matter anywhere.
+    #[must_use]
+    pub fn horizon(&self) -> Span {
+        let sum = self.max_lease.plus(self.op_timeout).plus(self.promise_timeout);
+        self.max_clock_drift.outlasting(sum.plus(self.sync_timeout))
+    }
+}
+
+/// How much a node takes on. Reaching a limit is an answer to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes of a value.
+    pub value: u32,
+    /// Bytes of an owner's description.
+    pub meta: u32,
+    /// Records a master keeps before it refuses new keys.
+    pub records: u32,
+    /// Operations and waiters that one key may have in its queue at its home.
+    pub waiters_per_key: u32,
+    /// Operations and waiters in all that a node has under way.
+    pub operations: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            key: 1 << 10,
+            value: 64 << 10,
+            meta: 1 << 10,
+            records: 8_000_000,
+            waiters_per_key: 10_000,
+            operations: 200_000,
+        }
+    }
+}
+
+/// What a [`Node`](crate::Node) is told when it is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// The constants that all nodes share.
+    pub timing: Timing,
+    /// This node's own limits.
+    pub limits: Limits,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_section_2() {
+        let timing = Timing::default();
+        assert_eq!(timing.quiesce().as_millis() / 1_000, 10);
+        assert_eq!(timing.horizon().as_millis().div_ceil(1_000), 371);
+    }
+}

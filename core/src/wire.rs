@@ -1,0 +1,444 @@
+//! Messages and requests to bytes and back.
+//!
+//! A *frame* is a little-endian `u32` length, a format byte, and that many bytes less one of *items*, postcard
+//! encoded, one after the other until the frame ends. The length is checked against the receiver's limit before
+//! anything is allocated, and every length and count inside against the bytes that are really there. What
+//! decodes is then checked for sense ([`Message::well_formed`]), so that nothing behind this module sees a counter
+//! out of range.
+//!
+//! Both ends first say which protocol versions they speak ([`Versions`]); everything after the hello is of the
+//! highest version that both know.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::ballot::{Ballot, COUNTER_END, Token};
+use crate::hash;
+use crate::members::{ClusterId, Epoch, Member, NodeFile, NodeId};
+use crate::message::{Accepted, Answer, Ask, Body, Message, Relay, Tell};
+use crate::request::{KeyRequest, Outcome, Peer, Refusal, Status};
+use crate::settings::{Limits, Timing};
+
+/// The format byte of every frame.
+pub const FORMAT: u8 = 1;
+/// Bytes of a frame before its items: the length and the format.
+pub const HEADER: usize = 5;
+/// The largest frame, header excluded, that anybody sends or takes.
+pub const MAX_FRAME: usize = 1 << 20;
+
+/// The protocol versions that this build speaks.
+pub const VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
+
+/// A range of protocol versions, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Versions {
+    /// The oldest that is spoken.
+    pub oldest: u16,
+    /// The newest that is spoken.
+    pub newest: u16,
+}
+
+impl Versions {
+    /// The highest version that both speak.
+    #[must_use]
+    pub fn common(self, other: Self) -> Option<u16> {
+        let newest = self.newest.min(other.newest);
+        (newest >= self.oldest.max(other.oldest)).then_some(newest)
+    }
+}
+
+/// The first item on a link between two nodes, in both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PeerHello {
+    /// What the sender speaks.
+    pub versions: Versions,
+    /// The operator's name for the cluster.
+    pub cluster_name: String,
+    /// The cluster's identity, once `init` gave it one.
+    pub cluster: Option<ClusterId>,
+    /// The sender as it wants to be known: name, incarnation, addresses.
+    pub member: Member,
+    /// Drawn at the sender's boot, to tell its boots apart.
+    pub boot: u64,
+    /// The protocol's constants, which must be equal.
+    pub timing: Timing,
+}
+
+/// Items between two nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PeerItem {
+    /// Who the sender is; first, and only once.
+    Hello(PeerHello),
+    /// The hello was not acceptable, and why, in words for the log. The link is closed.
+    Refused(String),
+    /// Nothing but a sign of life.
+    Beat,
+    /// For the core.
+    Message(Message),
+}
+
+/// The first item of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClientHello {
+    /// What the client speaks.
+    pub versions: Versions,
+    /// The secret token that tells who the client is, if it has one.
+    pub credential: Option<String>,
+    /// The client as it wants to be called in logs.
+    pub name: String,
+}
+
+/// Items of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ClientItem {
+    /// Who the client is; first, and only once.
+    Hello(ClientHello),
+    /// A request about a key. `call` is the client's name for it, not used twice on a connection.
+    Request {
+        /// The client's name for the request.
+        call: u64,
+        /// The request.
+        request: KeyRequest,
+    },
+    /// Nobody waits for the answer any more.
+    Cancel {
+        /// The client's name for the request.
+        call: u64,
+    },
+    /// Show what this node knows of itself and its peers.
+    Status {
+        /// The client's name for the request.
+        call: u64,
+    },
+    /// Declare a new cluster.
+    Init {
+        /// The client's name for the request.
+        call: u64,
+    },
+    /// Nothing but a sign of life; answered with one.
+    Beat,
+}
+
+/// The cluster as a node sees it, for clients that send to a key's home directly.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Topology {
+    /// The cluster's identity; none before `init`.
+    pub cluster: Option<ClusterId>,
+    /// The node that says so.
+    pub node: NodeId,
+    /// The epoch in force.
+    pub epoch: Epoch,
+    /// The members with their addresses and how they are.
+    pub members: Vec<Peer>,
+}
+
+/// The answer to a client's hello.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version that both will speak.
+    pub version: u16,
+    /// The constants of the cluster.
+    pub timing: Timing,
+    /// The limits of this node.
+    pub limits: Limits,
+    /// Who is there.
+    pub topology: Topology,
+}
+
+/// Items of a node to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NodeItem {
+    /// The hello was acceptable.
+    Welcome(Welcome),
+    /// It was not, and why, in words for people. The connection is closed.
+    Refused(String),
+    /// The answer to a request.
+    Reply {
+        /// The client's name for the request.
+        call: u64,
+        /// The answer.
+        outcome: Outcome,
+    },
+    /// The answer to a status request.
+    Status {
+        /// The client's name for the request.
+        call: u64,
+        /// What the node knows.
+        status: Status,
+    },
+    /// The cluster changed.
+    Topology(Topology),
+    /// Nothing but a sign of life.
+    Beat,
+}
+
+/// Why bytes were not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Malformed {
+    /// The frame is longer than the receiver takes.
+    TooLong(usize),
+    /// The frame is empty, or of another format.
+    Format,
+    /// The bytes do not spell an item.
+    Item,
+    /// The item is spelt right and makes no sense: a counter out of range.
+    Sense,
+    /// The node file is cut short, changed, or not a node file.
+    File,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(length) => {
+                write!(f, "a frame of {length} bytes, where at most {MAX_FRAME} are taken")
+            }
+            Self::Format => f.write_str("a frame of an unknown format"),
+            Self::Item => f.write_str("bytes that spell no item"),
+            Self::Sense => f.write_str("an item with a counter or time out of range"),
+            Self::File => f.write_str("not a whole and unchanged node file"),
+        }
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+/// Builds frames in a buffer that is reused.
+#[derive(Debug, Default)]
+pub struct Frame {
+    bytes: Vec<u8>,
+    /// Where the frame that is being built starts.
+    start: usize,
+}
+
+impl Frame {
+    /// Appends `item` to the frame under construction, in a new frame if this one would grow beyond
+    /// [`MAX_FRAME`].
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::TooLong`] for an item that does not fit a frame of its own; the buffer is unchanged.
+    pub fn push<T: Serialize>(&mut self, item: &T) -> Result<(), Malformed> {
+        let before = self.bytes.len();
+        if before == self.start {
+            self.open();
+        }
+        let item_start = self.bytes.len();
+        // Serialization into a growing vector fails for no type of this module.
+        let Ok(mut bytes) = postcard::to_extend(item, core::mem::take(&mut self.bytes)) else {
+            return Err(Malformed::Item);
+        };
+        let item_len = bytes.len() - item_start;
+        if item_len >= MAX_FRAME {
+            bytes.truncate(before);
+            self.bytes = bytes;
+            return Err(Malformed::TooLong(item_len));
+        }
+        self.bytes = bytes;
+        if self.bytes.len() - self.start - 4 > MAX_FRAME {
+            // Close the frame before this item and move the item into the next.
+            let item: Vec<u8> = self.bytes.split_off(item_start);
+            self.close();
+            self.open();
+            self.bytes.extend_from_slice(&item);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) {
+        self.start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0, 0, 0, 0, FORMAT]);
+    }
+
+    fn close(&mut self) {
+        let length = u32::try_from(self.bytes.len() - self.start - 4).unwrap_or(u32::MAX);
+        if let Some(header) = self.bytes.get_mut(self.start..self.start + 4) {
+            header.copy_from_slice(&length.to_le_bytes());
+        }
+        self.start = self.bytes.len();
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes to send, headers included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The finished frames; the buffer starts anew.
+    pub fn take(&mut self) -> Vec<u8> {
+        if self.bytes.len() > self.start {
+            self.close();
+        }
+        self.start = 0;
+        core::mem::take(&mut self.bytes)
+    }
+}
+
+/// Splits the first whole frame off `bytes`: its items, and how many bytes it took. `None` if more must be read.
+///
+/// # Errors
+///
+/// [`Malformed::TooLong`] as soon as the length is read, [`Malformed::Format`] for an unknown format.
+pub fn split_frame(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
+    let Some((header, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let length = usize::try_from(u32::from_le_bytes(*header)).unwrap_or(usize::MAX);
+    if length > MAX_FRAME {
+        return Err(Malformed::TooLong(length));
+    }
+    if length == 0 {
+        return Err(Malformed::Format);
+    }
+    let Some(frame) = rest.get(..length) else { return Ok(None) };
+    match frame.split_first() {
+        Some((&FORMAT, items)) => Ok(Some((items, 4 + length))),
+        _ => Err(Malformed::Format),
+    }
+}
+
+/// Takes the first item off the items of a frame. `None` at their end.
+///
+/// # Errors
+///
+/// [`Malformed::Item`] for bytes that spell none, [`Malformed::Sense`] for one that makes none.
+pub fn take_item<T: Item>(items: &mut &[u8]) -> Result<Option<T>, Malformed> {
+    if items.is_empty() {
+        return Ok(None);
+    }
+    let (item, rest) = postcard::take_from_bytes::<T>(items).map_err(|_| Malformed::Item)?;
+    *items = rest;
+    if item.well_formed() { Ok(Some(item)) } else { Err(Malformed::Sense) }
+}
+
+/// What travels in frames.
+pub trait Item: Serialize + DeserializeOwned {
+    /// Whether every number in it is one that a sane sender sends.
+    fn well_formed(&self) -> bool;
+}
+
+impl Item for PeerItem {
+    fn well_formed(&self) -> bool {
+        match self {
+            Self::Message(message) => message.well_formed(),
+            Self::Hello(_) | Self::Refused(_) | Self::Beat => true,
+        }
+    }
+}
+
+impl Item for ClientItem {
+    fn well_formed(&self) -> bool {
+        true
+    }
+}
+
+impl Item for NodeItem {
+    fn well_formed(&self) -> bool {
+        match self {
+            Self::Reply { outcome, .. } => sane_outcome(outcome),
+            Self::Welcome(_)
+            | Self::Refused(_)
+            | Self::Status { .. }
+            | Self::Topology(_)
+            | Self::Beat => true,
+        }
+    }
+}
+
+fn sane_token(token: Token) -> bool {
+    token.0 < COUNTER_END
+}
+
+fn sane_accepted(accepted: Option<&Accepted>) -> bool {
+    accepted.is_none_or(|a| a.ballot.well_formed() && sane_token(a.entry.token()))
+}
+
+fn sane_outcome(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Done(done) => sane_token(done.token),
+        Outcome::Found(holder) | Outcome::Woken(holder) => {
+            holder.as_ref().is_none_or(|h| sane_token(h.token))
+        }
+        Outcome::Refused(Refusal::Held(holder)) => sane_token(holder.token),
+        Outcome::Refused(Refusal::NotHeld | Refusal::AlreadyFounded { .. })
+        | Outcome::NotDone(_)
+        | Outcome::Unknown
+        | Outcome::Founded(_) => true,
+    }
+}
+
+impl Message {
+    /// Whether every counter in the message is one that may exist (protocol, section 1).
+    #[must_use]
+    pub fn well_formed(&self) -> bool {
+        let ballot = |b: &Ballot| b.well_formed();
+        let body = match &self.body {
+            Body::Ask(Ask::Prepare { ballot: b, .. } | Ask::Query { round: b, .. })
+            | Body::Answer(Answer::Full { ballot: b } | Answer::Accepted { ballot: b })
+            | Body::Tell(Tell::Abort { ballot: b, .. } | Tell::Forget { ballot: b, .. }) => {
+                ballot(b)
+            }
+            Body::Ask(Ask::Accept { ballot: b, entry, .. }) => {
+                ballot(b) && sane_token(entry.token())
+            }
+            Body::Answer(Answer::Promise { ballot: b, accepted, floor }) => {
+                ballot(b) && ballot(floor) && sane_accepted(accepted.as_ref())
+            }
+            Body::Answer(
+                Answer::NotPromised { ballot: b, counter }
+                | Answer::NotAccepted { ballot: b, counter },
+            ) => ballot(b) && *counter < COUNTER_END,
+            Body::Answer(Answer::Has { round, accepted }) => {
+                ballot(round) && sane_accepted(accepted.as_ref())
+            }
+            Body::Tell(Tell::Settle { token, .. }) => sane_token(*token),
+            Body::Relay(Relay::Answered { outcome, .. }) => sane_outcome(outcome),
+            Body::Config(config) => config.well_formed(),
+            Body::Answer(Answer::Joining)
+            | Body::Relay(Relay::Forward { .. } | Relay::Cancel { .. })
+            | Body::Found(_)
+            | Body::Standing(_) => true,
+        };
+        self.counter < COUNTER_END && body
+    }
+}
+
+/// What a node file starts with.
+const FILE_MAGIC: &[u8; 8] = b"LEASEHD1";
+
+/// The bytes of a node file: a mark of what it is, a checksum, and the contents.
+#[must_use]
+pub fn encode_file(file: &NodeFile) -> Vec<u8> {
+    // Serialization into a growing vector does not fail; an empty body would not decode.
+    let body = postcard::to_allocvec(file).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(16 + body.len());
+    bytes.extend_from_slice(FILE_MAGIC);
+    bytes.extend_from_slice(&hash::keyed((0, 0), &[&body]).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// The node file of these bytes.
+///
+/// # Errors
+///
+/// [`Malformed::File`] if they are not exactly what [`encode_file`] made.
+pub fn decode_file(bytes: &[u8]) -> Result<NodeFile, Malformed> {
+    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Malformed::File)?;
+    let (sum, body) = rest.split_first_chunk::<8>().ok_or(Malformed::File)?;
+    if magic != FILE_MAGIC || hash::keyed((0, 0), &[body]).to_le_bytes() != *sum {
+        return Err(Malformed::File);
+    }
+    match postcard::take_from_bytes::<NodeFile>(body) {
+        Ok((file, [])) if file.ceiling < COUNTER_END => Ok(file),
+        _ => Err(Malformed::File),
+    }
+}

@@ -8,6 +8,8 @@
 //! promise of the same ballot; the floor is not below any promise of a removed record; an entry that was accepted
 //! is kept for the horizon after it died, unless all masters agreed to drop it.
 
+#![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
+
 use alloc::collections::VecDeque;
 
 use crate::ballot::{Ballot, Token};

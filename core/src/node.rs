@@ -1,5 +1,6 @@
 //! A node: routes what comes through the door to the roles, and what they say to the driver or to each other.
 
+mod route;
 mod validate;
 
 use alloc::collections::VecDeque;
@@ -9,7 +10,7 @@ use crate::acceptor::Acceptor;
 use crate::ballot::Ballot;
 use crate::clock::Clock;
 use crate::coordinator::{Coordinator, Origin, Scene};
-use crate::decide::{Job, describe};
+use crate::decide::describe;
 use crate::disk::{Disk, Then};
 use crate::effect::{Boot, Effect, Effects, Event, Input};
 use crate::entry::Entry;
@@ -17,10 +18,8 @@ use crate::faults::Rule;
 use crate::members::NodeId;
 use crate::message::{Answer, Ask, Body, Message, Relay, Tell};
 use crate::peers::{Peers, STANDING_EVERY};
-use crate::relay::{Relayed, Relays, patience_at_home};
-use crate::request::{
-    Action, KeyRequest, Limit, NotDone, Outcome, Refusal, Request, Standing, Status, Ticket,
-};
+use crate::relay::Relays;
+use crate::request::{NotDone, Outcome, Request, Standing, Status};
 use crate::settings::Settings;
 use crate::sync::{Desk, Sync};
 use crate::time::{Instant, Span};
@@ -200,10 +199,8 @@ impl Node {
     }
 
     fn standing(&self) -> Standing {
-        match self.sync.standing() {
-            Standing::Active if self.draining => Standing::Draining,
-            other => other,
-        }
+        let standing = self.sync.standing();
+        if standing == Standing::Active && self.draining { Standing::Draining } else { standing }
     }
 
     /// What time does, before anything else sees the state.
@@ -219,7 +216,10 @@ impl Node {
         self.coordinate(Coordinator::tick);
         while let Some(relayed) = self.relays.pop(now) {
             self.send(relayed.home, Body::Relay(Relay::Cancel { name: relayed.name }), out);
-            out.push(Effect::Reply { ticket: relayed.ticket, outcome: relayed.lost() });
+            out.push(Effect::Reply {
+                ticket: relayed.ticket,
+                outcome: relayed.lost(NotDone::NoQuorum),
+            });
         }
         while let Some(ticket) = self.waiters.pop(now) {
             out.push(Effect::Reply { ticket, outcome: Outcome::NotDone(NotDone::TimedOut) });
@@ -351,150 +351,6 @@ impl Node {
             self.coordinator.wake(key);
         }
         out.push(Effect::Event(event));
-    }
-
-    fn request(&mut self, ticket: Ticket, request: KeyRequest, out: &mut Effects) {
-        let refused = if let Some(invalid) = validate::fault(&request, &self.settings) {
-            Some(NotDone::Invalid(invalid))
-        } else if !self.sync.is_founded() {
-            Some(NotDone::NotFounded)
-        } else {
-            None
-        };
-        if let Some(reason) = refused {
-            out.push(Effect::Reply { ticket, outcome: Outcome::NotDone(reason) });
-            return;
-        }
-        match request.action {
-            Action::WaitHeld => self.wait(ticket, request, true, out),
-            Action::WaitReleased => self.wait(ticket, request, false, out),
-            Action::Lock { .. }
-            | Action::Extend { .. }
-            | Action::Update { .. }
-            | Action::Release { .. }
-            | Action::Read => self.route(ticket, request, out),
-        }
-    }
-
-    fn wait(&mut self, ticket: Ticket, request: KeyRequest, held: bool, out: &mut Effects) {
-        let view = self.peek(self.now, &request.key);
-        let holder = view.and_then(|view| Some(describe(view.entry.held()?, view.remaining)));
-        let outcome = match holder {
-            Some(holder) if held => Outcome::Woken(Some(holder)),
-            None if !held => Outcome::Refused(Refusal::NotHeld),
-            Some(_) | None => {
-                let until = self.now.after(request.patience);
-                if self.waiters.wait(ticket, request.key, held, until) {
-                    return;
-                }
-                Outcome::NotDone(NotDone::Limit(Limit::WaitersPerKey))
-            }
-        };
-        out.push(Effect::Reply { ticket, outcome });
-    }
-
-    /// To the key's home, or to the coordinator here.
-    fn route(&mut self, ticket: Ticket, mut request: KeyRequest, out: &mut Effects) {
-        match self.home(&request.key) {
-            Some(home) if home != self.peers.me => {
-                let name = self.clock.fresh(self.now);
-                let give_up = self.now.after(request.patience);
-                self.relays.add(Relayed { ticket, home, name, request: request.clone(), give_up });
-                request.patience = patience_at_home(request.patience);
-                self.send(home, Body::Relay(Relay::Forward { name, request }), out);
-            }
-            Some(_) | None => self.submit(Origin::Client(ticket), request),
-        }
-    }
-
-    fn submit(&mut self, origin: Origin, request: KeyRequest) {
-        let KeyRequest { key, patience, action } = request;
-        self.coordinate(|coordinator, scene| {
-            coordinator.submit(scene, origin, key, Job::Act(action), patience);
-        });
-    }
-
-    fn home(&self, key: &[u8]) -> Option<NodeId> {
-        self.peers.home(key, self.standing() == Standing::Active)
-    }
-
-    fn relay(&mut self, from: NodeId, relay: Relay, out: &mut Effects) {
-        match relay {
-            Relay::Forward { name, request } => {
-                // A forward older than any operation may get is a duplicate or comes too late.
-                let oldest = self.clock.highest();
-                let oldest = oldest.saturating_sub(self.settings.timing.op_timeout.as_micros());
-                if !self.relays.is_new(from, name, oldest) {
-                    return;
-                }
-                let invalid = validate::fault(&request, &self.settings).map(NotDone::Invalid);
-                let draining = self.draining.then_some(NotDone::Draining);
-                let founding = (!self.sync.is_founded()).then_some(NotDone::NotFounded);
-                match invalid.or(draining).or(founding) {
-                    None => self.submit(Origin::Node(from, name), request),
-                    Some(reason) => {
-                        let outcome = Outcome::NotDone(reason);
-                        self.send(from, Body::Relay(Relay::Answered { name, outcome }), out);
-                    }
-                }
-            }
-            Relay::Cancel { name } => self.coordinate(|coordinator, scene| {
-                coordinator.cancel(scene, Origin::Node(from, name));
-            }),
-            Relay::Answered { name, outcome } => {
-                let Some(relayed) = self.relays.answered(from, name) else { return };
-                if outcome == Outcome::NotDone(NotDone::Draining) {
-                    return self.reroute(relayed, out);
-                }
-                out.push(Effect::Reply { ticket: relayed.ticket, outcome });
-            }
-        }
-    }
-
-    /// The home certainly did nothing: tries the next one, in what is left of the caller's patience.
-    fn reroute(&mut self, relayed: Relayed, out: &mut Effects) {
-        self.peers.says(relayed.home, Standing::Draining);
-        let patience = relayed.give_up.since(self.now);
-        self.route(relayed.ticket, KeyRequest { patience, ..relayed.request }, out);
-    }
-
-    fn cancel(&mut self, ticket: Ticket, out: &mut Effects) {
-        let cancelled = Outcome::NotDone(NotDone::Cancelled);
-        if let Some(relayed) = self.relays.cancel(ticket) {
-            self.send(relayed.home, Body::Relay(Relay::Cancel { name: relayed.name }), out);
-            let outcome = match relayed.lost() {
-                Outcome::Unknown => Outcome::Unknown,
-                _ => cancelled,
-            };
-            out.push(Effect::Reply { ticket, outcome });
-        } else if self.waiters.cancel(ticket) {
-            out.push(Effect::Reply { ticket, outcome: cancelled });
-        } else {
-            self.coordinate(|coordinator, scene| {
-                coordinator.cancel(scene, Origin::Client(ticket));
-            });
-            self.found(out, |sync, desk| sync.cancel(desk, ticket));
-        }
-    }
-
-    fn link(&mut self, peer: NodeId, up: bool, out: &mut Effects) {
-        if !self.peers.link(peer, up) {
-            return;
-        }
-        if up {
-            self.send(peer, Body::Standing(self.standing()), out);
-            return;
-        }
-        self.coordinate(|coordinator, scene| coordinator.cancel_from(scene, peer));
-        while let Some(relayed) = self.relays.pop_of(peer) {
-            match relayed.lost() {
-                Outcome::Unknown => {
-                    let outcome = Outcome::Unknown;
-                    out.push(Effect::Reply { ticket: relayed.ticket, outcome });
-                }
-                _ => self.reroute(relayed, out),
-            }
-        }
     }
 
     /// Runs the coordinator, and remembers what it says.

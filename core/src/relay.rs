@@ -30,17 +30,20 @@ pub(crate) struct Relayed {
 }
 
 impl Relayed {
-    /// What the caller is told when no answer will come.
-    pub(crate) const fn lost(&self) -> Outcome {
+    /// Whether it may have taken effect without an answer.
+    pub(crate) const fn writes(&self) -> bool {
         match self.request.action {
-            Action::Read | Action::WaitHeld | Action::WaitReleased => {
-                Outcome::NotDone(NotDone::NoQuorum)
-            }
+            Action::Read | Action::WaitHeld | Action::WaitReleased => false,
             Action::Lock { .. }
             | Action::Extend { .. }
             | Action::Update { .. }
-            | Action::Release { .. } => Outcome::Unknown,
+            | Action::Release { .. } => true,
         }
+    }
+
+    /// What the caller is told when no answer will come, for this reason.
+    pub(crate) const fn lost(&self, reason: NotDone) -> Outcome {
+        if self.writes() { Outcome::Unknown } else { Outcome::NotDone(reason) }
     }
 }
 

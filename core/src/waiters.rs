@@ -2,6 +2,8 @@
 //!
 //! Waits are about what this node knows, like a local read: woken by accepts, releases and expiry here.
 
+#![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
+
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;

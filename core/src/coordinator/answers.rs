@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::rounds::FORGET_AFTER;
-use super::{Coordinator, Origin, Phase, Place, Query, Scene, Task, Turn};
+use super::{Coordinator, Phase, Place, Query, Scene, Task, Turn};
 use crate::ballot::Ballot;
 use crate::decide::{Plan, decide};
 use crate::faults::Rule;

@@ -11,6 +11,7 @@
 #![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::ballot::{Ballot, Token};
 use crate::bytes::Key;
@@ -18,7 +19,7 @@ use crate::effect::Event;
 use crate::entry::Entry;
 use crate::faults::Rule;
 use crate::hash::Seeded;
-use crate::message::{Accepted, Answer};
+use crate::message::{Accepted, Answer, Copied};
 use crate::settings::{Settings, Timing};
 use crate::slab::{Keyed, Shelf, Slot};
 use crate::time::{Instant, Span};
@@ -28,6 +29,11 @@ use crate::timers::Wheel;
 const STALE_AFTER: Span = Span::from_secs(3);
 /// The most timers that one call works off; the rest fire at the next one.
 const BATCH: usize = 4_096;
+/// How many places a part of a snapshot covers at most, and about how many bytes it carries.
+const PART_RECORDS: Slot = 4_096;
+const PART_BYTES: usize = 128 << 10;
+/// About what a record takes besides its key, value and description.
+const RECORD_BYTES: usize = 64;
 /// The most keys that wait for being settled; further ones go by age.
 const STALE_QUEUE: usize = 4_096;
 
@@ -320,6 +326,83 @@ impl Acceptor {
             self.floor = self.floor.max(record.promised);
             self.leases -= usize::from(record.accepted.is_some_and(|written| !written.ended));
         }
+    }
+
+    /// A part of a snapshot: the records from place `cursor` on, the floor for all that it leaves out, and where the
+    /// next part starts. A record that stays is in one of the parts; one that goes raises the floor, which is why
+    /// the last part's floor is the one that counts.
+    pub(crate) fn export(&self, now: Instant, cursor: Slot) -> (Vec<Copied>, Ballot, Option<Slot>) {
+        let (mut copies, mut floor, mut bytes) = (Vec::new(), self.floor, 0);
+        for slot in cursor..self.records.places() {
+            if bytes >= PART_BYTES || slot - cursor >= PART_RECORDS {
+                return (copies, floor, Some(slot));
+            }
+            let Some(record) = self.records.get(slot) else { continue };
+            let Some(written) = &record.accepted else {
+                floor = floor.max(record.promised);
+                continue;
+            };
+            let copied = Copied {
+                key: record.key.clone(),
+                promised: record.promised,
+                accepted: written.report(now),
+            };
+            let content = copied.accepted.entry.held().map_or(0, |h| h.value.len() + h.meta.len());
+            bytes += copied.key.len() + content + RECORD_BYTES;
+            copies.push(copied);
+        }
+        (copies, floor, None)
+    }
+
+    /// Takes over a record of another master, unless a newer one is here: of equal ballots the one that ends first,
+    /// of promises the highest, closed.
+    pub(crate) fn absorb(&mut self, now: Instant, copied: Copied) {
+        let Copied { key, promised, accepted } = copied;
+        let promised = promised.max(accepted.ballot);
+        let slot = self.records.find(&key).unwrap_or_else(|| {
+            let (promised_at, open) = (now, false);
+            self.records.insert(Record { key, promised, promised_at, open, accepted: None })
+        });
+        let record = &mut self.records[slot];
+        record.promised = record.promised.max(promised);
+        record.promised_at = now;
+        let expires_at = now.after(accepted.remaining);
+        match &mut record.accepted {
+            Some(written) if written.ballot > accepted.ballot => {}
+            Some(written) if written.ballot == accepted.ballot => {
+                written.expires_at = written.expires_at.min(expires_at);
+            }
+            before => {
+                let live = !accepted.remaining.is_zero();
+                let was_live = before.as_ref().is_some_and(|written| !written.ended);
+                self.leases += usize::from(live);
+                self.leases -= usize::from(was_live);
+                *before = Some(Written {
+                    ballot: accepted.ballot,
+                    entry: accepted.entry,
+                    at: now,
+                    expires_at,
+                    ended: !live,
+                    reported: false,
+                });
+            }
+        }
+        self.timers.set_sooner(slot, expires_at.max(now));
+    }
+
+    /// Promises nothing up to `floor` for keys without a record.
+    pub(crate) fn raise_floor(&mut self, floor: Ballot) {
+        self.floor = self.floor.max(floor);
+    }
+
+    pub(crate) const fn floor(&self) -> Ballot {
+        self.floor
+    }
+
+    /// The highest counter that anything here was promised. Walks all records.
+    pub(crate) fn highest(&self) -> u64 {
+        let promised = self.records.iter().map(|(_, record)| record.promised.counter);
+        promised.max().unwrap_or(0).max(self.floor.counter)
     }
 
     pub(crate) fn records(&self) -> usize {

@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 
 use crate::ballot::COUNTER_END;
 use crate::effect::{Effect, Effects, Mark};
-use crate::members::{NodeFile, NodeId};
+use crate::members::{Epoch, NodeFile, NodeId};
 use crate::message::Body;
 
 /// By how much the ceiling is raised at a time: a minute's worth of counter.
@@ -17,8 +17,12 @@ const RAISE: u64 = 60_000_000;
 pub(crate) enum Then {
     /// Tell a node.
     Send(NodeId, Body),
-    /// Start to vote in the epoch that the file names.
+    /// The founding is complete here: start to vote, and say so.
     Activate(NodeId),
+    /// What was taken over is safe to vote on.
+    Synced(Epoch),
+    /// Take the file's configuration into force.
+    Adopt,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::ballot::Token;
 use crate::bytes::Key;
-use crate::members::{NodeFile, NodeId};
+use crate::members::{Epoch, NodeFile, NodeId};
 use crate::message::Message;
 use crate::request::{Outcome, Request, Standing, Ticket};
 
@@ -95,6 +95,8 @@ pub enum Event {
     },
     /// This node's standing is a new one.
     Standing(Standing),
+    /// A configuration came into force here.
+    Configured(Epoch),
 }
 
 /// The buffer for effects that the caller lends, reused for ever.

@@ -48,6 +48,18 @@ pub enum Rule {
     Ceiling,
     /// 5.3: nothing is counted after the operation's timeout.
     OpTimeout,
+    /// 8.2: a restarted node waits until its old operations are over before it asks for snapshots.
+    Quiesce,
+    /// 8.2: so many snapshots that every quorum this node was in had one of them.
+    Sources,
+    /// 8.2: all snapshots of a sync are asked for within its timeout.
+    Freshness,
+    /// 8.2: the ceiling is raised to all that was taken over.
+    CeilingAfterSync,
+    /// 9: a master of a new epoch takes over what was agreed before it votes.
+    EpochSync,
+    /// 9: a node that lost its votes of an epoch is no source for the next one.
+    ActiveIn,
     /// 6: the clock is read after the message was received. The driver's duty; switched in the simulator.
     ClockAfterReceive,
 }
@@ -76,6 +88,12 @@ impl Rule {
         (Self::Aged, "aged"),
         (Self::Ceiling, "ceiling"),
         (Self::OpTimeout, "op-timeout"),
+        (Self::Quiesce, "quiesce"),
+        (Self::Sources, "sources"),
+        (Self::Freshness, "freshness"),
+        (Self::CeilingAfterSync, "ceiling-after-sync"),
+        (Self::EpochSync, "epoch-sync"),
+        (Self::ActiveIn, "active-in"),
         (Self::ClockAfterReceive, "clock-after-receive"),
     ];
 

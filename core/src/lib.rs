@@ -13,8 +13,10 @@ mod disk;
 mod effect;
 mod entry;
 pub mod faults;
+mod founding;
 pub mod hash;
 mod members;
+mod membership;
 mod message;
 mod node;
 mod peers;
@@ -33,8 +35,10 @@ pub use ballot::{Ballot, COUNTER_END, Token};
 pub use bytes::{Bytes, Key};
 pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
 pub use entry::{Entry, Held, OpId};
-pub use members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
-pub use message::{Accepted, Answer, Ask, Body, Found, Message, Relay, Tell};
+pub use members::{ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId};
+pub use message::{
+    Accepted, Answer, Ask, Body, Change, Copied, Found, Message, Relay, Snapshot, Source, Tell,
+};
 pub use node::{Node, View};
 pub use request::{
     Action, Done, Holder, Invalid, KeyRequest, Limit, NotDone, Outcome, Owner, Peer, Refusal,

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ballot::Ballot;
+
 /// A node, or rather one life of it: the random *incarnation* made together with its node file.
 ///
 /// A node that lost its file comes back under another id and is a stranger.
@@ -49,6 +51,8 @@ pub struct Config {
     pub masters: Vec<Member>,
     /// The nodes that only learn.
     pub replicas: Vec<Member>,
+    /// The masters of the epoch before; none for the first.
+    pub before: Vec<NodeId>,
 }
 
 impl Config {
@@ -65,6 +69,19 @@ impl Config {
     #[must_use]
     pub fn master(&self, node: NodeId) -> Option<usize> {
         self.masters.iter().position(|member| member.id == node)
+    }
+
+    /// How many masters, this one left out, have a member in every quorum that it was in.
+    #[must_use]
+    pub const fn sources(&self) -> usize {
+        self.masters.len() - self.quorum() + 1
+    }
+
+    /// Whether the same nodes vote in both.
+    #[must_use]
+    pub fn same_masters(&self, other: &Self) -> bool {
+        self.masters.len() == other.masters.len()
+            && self.masters.iter().all(|member| other.master(member.id).is_some())
     }
 
     /// Masters, then replicas.
@@ -98,12 +115,31 @@ pub struct NodeFile {
     pub config: Option<Config>,
     /// The last epoch this node voted in as a master.
     pub active_in: Option<Epoch>,
+    /// This master's vote on the configuration of the next epoch.
+    pub vote: ConfigVote,
+}
+
+/// A vote on a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ConfigVote {
+    /// The highest ballot that was promised.
+    pub promised: Ballot,
+    /// What was accepted last.
+    pub accepted: Option<(Ballot, Config)>,
 }
 
 impl NodeFile {
     /// The file of a node that has never run before.
     #[must_use]
     pub const fn new(name: String, id: NodeId) -> Self {
-        Self { name, id, cluster: None, ceiling: 0, config: None, active_in: None }
+        Self {
+            name,
+            id,
+            cluster: None,
+            ceiling: 0,
+            config: None,
+            active_in: None,
+            vote: ConfigVote { promised: Ballot::ZERO, accepted: None },
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What nodes say to each other.
 
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ballot::{Ballot, Token};
@@ -35,6 +37,10 @@ pub enum Body {
     Found(Found),
     /// How the sender is, every second and whenever it changes.
     Standing(Standing),
+    /// Copies of what masters keep, for one that lost it or never had it.
+    Snapshot(Snapshot),
+    /// The next configuration.
+    Change(Change),
 }
 
 /// Questions of a coordinator to a master.
@@ -210,5 +216,97 @@ pub enum Found {
     Activated {
         /// The cluster.
         cluster: ClusterId,
+    },
+}
+
+/// Copies of what a master keeps (protocol, sections 8.2 and 9).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Snapshot {
+    /// Send me the part that starts here.
+    Ask {
+        /// The attempt this belongs to, named by a ballot that the asker drew for it.
+        nonce: Ballot,
+        /// Where the part starts: zero, or what the part before said.
+        cursor: u32,
+    },
+    /// A part.
+    Part {
+        /// The attempt it was asked for in.
+        nonce: Ballot,
+        /// Where it starts.
+        cursor: u32,
+        /// Tells the sender's boots apart.
+        boot: u64,
+        /// What the sender's word is worth.
+        source: Source,
+        /// What it keeps.
+        copies: Vec<Copied>,
+        /// No key that the parts so far leave out was promised more than this. The last part's counts.
+        floor: Ballot,
+        /// Where the next part starts; none after the last.
+        next: Option<u32>,
+    },
+}
+
+/// What a snapshot's sender is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// A master that votes in this epoch.
+    Active,
+    /// A master of the epoch before that lost no vote of it and will not vote in it again.
+    Fenced,
+}
+
+/// A record in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Copied {
+    /// The register.
+    pub key: Key,
+    /// What was promised.
+    pub promised: Ballot,
+    /// What was accepted.
+    pub accepted: Accepted,
+}
+
+/// Single-decree Paxos on the configuration of the next epoch (protocol, section 9).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Change {
+    /// Promise this ballot.
+    Prepare {
+        /// The proposer's turn.
+        ballot: Ballot,
+    },
+    /// Promised, and on disk.
+    Promise {
+        /// What was promised.
+        ballot: Ballot,
+        /// What was accepted before.
+        accepted: Option<(Ballot, Config)>,
+    },
+    /// A higher ballot was promised.
+    Refused {
+        /// What was asked for.
+        ballot: Ballot,
+        /// The counter that was promised instead.
+        counter: u64,
+    },
+    /// Accept this configuration.
+    Accept {
+        /// The proposer's turn.
+        ballot: Ballot,
+        /// The configuration.
+        config: Config,
+    },
+    /// Accepted, and on disk.
+    Accepted {
+        /// What was accepted.
+        ballot: Ballot,
+    },
+    /// This configuration was chosen.
+    Adopt {
+        /// The cluster it is of.
+        cluster: ClusterId,
+        /// The configuration.
+        config: Config,
     },
 }

@@ -19,6 +19,8 @@ const SILENT_AFTER: Span = Span::from_millis(2_500);
 struct Known {
     up: bool,
     standing: Standing,
+    /// The epoch it said so in.
+    epoch: Epoch,
     heard_at: Option<Instant>,
 }
 
@@ -79,8 +81,12 @@ impl Peers {
         self.known.entry(peer).or_default().heard_at = Some(now);
     }
 
-    pub(crate) fn says(&mut self, peer: NodeId, standing: Standing) {
-        self.known.entry(peer).or_default().standing = standing;
+    /// What `peer` says of itself. Whether that is news.
+    pub(crate) fn says(&mut self, peer: NodeId, standing: Standing, epoch: Epoch) -> bool {
+        let known = self.known.entry(peer).or_default();
+        let news = (known.standing, known.epoch) != (standing, epoch);
+        (known.standing, known.epoch) = (standing, epoch);
+        news
     }
 
     pub(crate) fn standing_of(&self, peer: NodeId) -> Standing {
@@ -99,9 +105,34 @@ impl Peers {
             if master == self.me {
                 return serves;
             }
-            self.known.get(&master).is_some_and(|k| k.up && k.standing == Standing::Active)
+            self.known.get(&master).is_some_and(|k| k.up && self.votes(k))
         });
         hash::home(self.cluster, there, key)
+    }
+
+    fn votes(&self, known: &Known) -> bool {
+        known.standing == Standing::Active && known.epoch == self.epoch()
+    }
+
+    /// How many masters say that they vote in this epoch, `active` being this node's own word.
+    pub(crate) fn voting(&self, active: bool) -> usize {
+        let masters = self.config.iter().flat_map(|config| &config.masters);
+        let votes = |id: NodeId| match self.known.get(&id) {
+            _ if id == self.me => active,
+            Some(known) => self.votes(known),
+            None => false,
+        };
+        masters.filter(|member| votes(member.id)).count()
+    }
+
+    /// Whether `peer` is there.
+    pub(crate) fn is_up(&self, peer: NodeId) -> bool {
+        peer == self.me || self.known.get(&peer).is_some_and(|known| known.up)
+    }
+
+    /// The configuration in force, with the cluster it is of.
+    pub(crate) fn config(&self) -> Option<(ClusterId, &Config)> {
+        self.config.as_ref().map(|config| (self.cluster, config))
     }
 
     /// Whether every other master was heard from lately.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ballot::Token;
 use crate::bytes::{Bytes, Key};
 use crate::entry::OpId;
-use crate::members::{ClusterId, Config, Epoch, NodeId};
+use crate::members::{ClusterId, Config, Epoch, Member, NodeId};
 use crate::time::Span;
 
 /// Names a request of this node's clients until it is answered. The driver chooses it and never twice at one boot.
@@ -26,6 +26,15 @@ pub enum Request {
         cluster: ClusterId,
         /// Its first configuration, of epoch 1.
         config: Config,
+    },
+    /// Let the cluster consist of these members from the next epoch on; the driver has met every one of them.
+    Members {
+        /// How long the caller waits for the change to be complete.
+        patience: Span,
+        /// The nodes that vote.
+        masters: Vec<Member>,
+        /// The nodes that only learn.
+        replicas: Vec<Member>,
     },
 }
 
@@ -119,6 +128,13 @@ pub enum Outcome {
     Unknown,
     /// The new cluster is running under this identity.
     Founded(ClusterId),
+    /// The cluster consists of the members that were asked for.
+    Configured {
+        /// Since this epoch.
+        epoch: Epoch,
+        /// Whether a quorum of the masters votes already. Until then the next change has to wait.
+        complete: bool,
+    },
 }
 
 /// An operation that took effect.
@@ -189,8 +205,12 @@ pub enum NotDone {
     Limit(Limit),
     /// The request itself is not acceptable.
     Invalid(Invalid),
-    /// `init` could not reach this master; it may be repeated.
+    /// `init`, or a change of the members, could not reach this master; it may be repeated.
     Unreachable(NodeId),
+    /// Another change of the members is under way.
+    Changing,
+    /// Only a master that votes can change the members; this node does not.
+    NotActive,
 }
 
 /// A limit that was reached.
@@ -270,7 +290,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Peer {
     /// The member.
-    pub member: crate::members::Member,
+    pub member: Member,
     /// Whether it votes.
     pub master: bool,
     /// What it last said of itself.

@@ -56,6 +56,11 @@ impl<T> Slab<T> {
         self.places.len() - self.empty.len()
     }
 
+    /// How many places there are, empty ones included.
+    pub(crate) fn places(&self) -> Slot {
+        Slot::try_from(self.places.len()).unwrap_or(Slot::MAX)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
         (0..).zip(&self.places).filter_map(|(slot, place)| Some((slot, place.as_ref()?)))
     }
@@ -124,6 +129,10 @@ impl<T: Keyed> Shelf<T> {
 
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
+    }
+
+    pub(crate) fn places(&self) -> Slot {
+        self.slab.places()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {

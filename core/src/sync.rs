@@ -1,85 +1,139 @@
-//! From a start to a vote (protocol, section 8): a new cluster's founding, and the wait after a restart.
+//! From a start, or a new epoch, to a vote (protocol, sections 8 and 9).
 //!
-//! Founding takes two steps so that no master votes before all know what cluster they are in: first every master
-//! stores the new identity, then every master becomes active. Two foundings at once end in one: while nobody is
-//! active the greater identity wins at every master, and once somebody is, that one's does. A master only becomes
-//! active in what it stores, and one that was ever active stores nothing else, so no two identities can both
-//! be stored everywhere.
+//! A master that has forgotten its votes, or has never voted in this epoch, must not vote before it knows all that
+//! matters. It learns that from *snapshots* of other masters, which it asks for in one *attempt*: a bounded time, so
+//! that nothing in them is older than the horizon allows. What their word is worth, and how many of them it takes,
+//! is the heart of this module:
 //!
-//! Invariant: a master votes only after the founding made it active, or after it waited the horizon.
+//! * after a restart in the epoch it voted in: from `n - q + 1` other masters that vote in it (every quorum it was in
+//!   had one of them), and only once all operations that it voted in before are over;
+//! * in an epoch it has not voted in: the same, or from a quorum of the masters of the epoch before, each
+//!   *fenced*: it will not vote in that epoch any more and has lost no vote of it that can still matter.
+//!
+//! Without anybody's help a restarted master may vote once the horizon has passed: nothing it ever said matters then.
+//!
+//! Invariant: a master votes in an epoch only after one of these, or after the founding.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::disk::{Disk, Then};
+use crate::ballot::Ballot;
 use crate::faults::Rule;
-use crate::members::{ClusterId, Config, NodeFile, NodeId};
-use crate::message::{Body, Found};
-use crate::request::{NotDone, Outcome, Refusal, Standing, Ticket};
+use crate::members::{Config, Epoch, NodeFile, NodeId};
+use crate::message::Source;
+use crate::request::Standing;
 use crate::settings::Timing;
 use crate::time::{Instant, Span};
 
-/// How often an unanswered step is asked for again.
-const ASK_AGAIN: Span = Span::from_millis(300);
-/// How long a founding tries.
-const PATIENCE: Span = Span::from_secs(10);
+/// How long to wait for a part before it is asked for again.
+const ASK_AGAIN: Span = Span::from_millis(250);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
-    /// Never active.
+    /// Never active, and not taken into a cluster.
     Fresh,
-    /// Restarted; votes again at this time.
-    Joining(Instant),
+    /// A master that does not vote yet.
+    Joining(Joining),
     Active,
     /// Not a master.
     Outside,
 }
 
-/// A founding that this node leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Founding {
-    ticket: Ticket,
-    cluster: ClusterId,
-    config: Config,
-    /// Whether all have stored the identity.
-    activating: bool,
-    /// Who has taken the present step.
-    done: Vec<NodeId>,
+struct Joining {
+    /// When it votes without help; never in an epoch it has not voted in.
+    aged_at: Option<Instant>,
+    /// When it may ask for snapshots.
+    ask_from: Instant,
+    attempt: Option<Attempt>,
+    /// Whether enough was taken over, and only the disk is waited for.
+    done: bool,
+}
+
+/// One try to take over what others know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Attempt {
+    nonce: Ballot,
+    started: Instant,
     again_at: Instant,
-    give_up: Instant,
+    sources: BTreeMap<NodeId, Progress>,
+}
+
+/// How far the snapshot of one source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Progress {
+    boot: u64,
+    source: Source,
+    /// The part that is asked for; none after the last has come.
+    next: Option<u32>,
+}
+
+/// What a joining master does next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    /// Forget what was taken over so far, and ask these masters from the start.
+    Begin { nonce: Ballot, from: Vec<NodeId> },
+    /// Ask this master for a part.
+    Ask { nonce: Ballot, from: NodeId, cursor: u32 },
+    /// Enough is known. Own records count, too, if they are those of a fenced master.
+    Finish { with_own: bool },
+    /// Time alone made it a voter again.
+    Aged,
+}
+
+/// A part of a snapshot, without what it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PartHead {
+    pub(crate) nonce: Ballot,
+    pub(crate) cursor: u32,
+    pub(crate) boot: u64,
+    pub(crate) source: Source,
+    pub(crate) next: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sync {
     me: NodeId,
+    timing: Timing,
+    boot_at: Instant,
     state: State,
-    founding: Option<Founding>,
-}
-
-/// What a founding needs from its node.
-#[derive(Debug)]
-pub(crate) struct Desk<'a> {
-    pub(crate) now: Instant,
-    pub(crate) disk: &'a mut Disk,
-    pub(crate) post: &'a mut Vec<(NodeId, Body)>,
-    pub(crate) answers: &'a mut Vec<(Ticket, Outcome)>,
+    /// Whether the acceptor holds the records of an active master of the epoch just before this one.
+    fenced: bool,
 }
 
 impl Sync {
     pub(crate) fn new(file: &NodeFile, timing: &Timing, now: Instant) -> Self {
-        let state = match (&file.config, file.active_in) {
-            (Some(config), _) if config.master(file.id).is_none() => State::Outside,
+        let mut sync =
+            Self { me: file.id, timing: *timing, boot_at: now, state: State::Fresh, fenced: false };
+        let active_in = file.active_in.filter(|_| file.cluster.is_some());
+        sync.state = match (&file.config, active_in) {
+            (Some(config), Some(_)) if config.master(file.id).is_none() => State::Outside,
             (Some(config), Some(epoch)) if epoch == config.epoch => {
                 if Rule::Joining.is_out() {
                     State::Active
-                } else if Rule::Aged.is_out() {
-                    State::Joining(now.after(timing.quiesce()))
                 } else {
-                    State::Joining(now.after(timing.horizon()))
+                    sync.rejoining(now)
                 }
             }
-            _ => State::Fresh,
+            (Some(config), _) if config.epoch > Epoch(1) => {
+                if config.master(file.id).is_some() {
+                    State::Joining(Joining::asking_from(now))
+                } else {
+                    State::Outside
+                }
+            }
+            (Some(_) | None, _) => State::Fresh,
         };
-        Self { me: file.id, state, founding: None }
+        sync
+    }
+
+    /// The state after a restart in the epoch this node voted in.
+    fn rejoining(&self, now: Instant) -> State {
+        let aged = if Rule::Aged.is_out() { Span::ZERO } else { self.timing.horizon() };
+        let quiet = if Rule::Quiesce.is_out() { Span::ZERO } else { self.timing.quiesce() };
+        let mut joining = Joining::asking_from(now.after(quiet));
+        joining.aged_at = Some(now.after(aged));
+        State::Joining(joining)
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -100,239 +154,217 @@ impl Sync {
         }
     }
 
-    /// How long until this node votes, if it only waits for that.
+    /// How long until this node votes without anybody's help.
     pub(crate) fn active_in(&self, now: Instant) -> Option<Span> {
-        match self.state {
-            State::Joining(until) => Some(until.since(now)),
+        match &self.state {
+            State::Joining(joining) => joining.aged_at.map(|at| at.since(now)),
             State::Fresh | State::Active | State::Outside => None,
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let joining = match self.state {
-            State::Joining(until) => Some(until),
-            State::Fresh | State::Active | State::Outside => None,
+        let State::Joining(joining) = &self.state else { return None };
+        let ask = match &joining.attempt {
+            _ if joining.done => None,
+            Some(attempt) => Some(attempt.again_at),
+            None => Some(joining.ask_from),
         };
-        let founding = self.founding.as_ref().map(|f| f.again_at.min(f.give_up));
-        [joining, founding].into_iter().flatten().min()
+        [ask, joining.aged_at].into_iter().flatten().min()
     }
 
-    /// What time does. Whether this node has just become active.
-    pub(crate) fn tick(&mut self, desk: &mut Desk<'_>) -> bool {
-        if let Some(founding) = &mut self.founding {
-            if desk.now >= founding.give_up {
-                let missing = |m: &NodeId| !founding.done.contains(m);
-                let mut masters = founding.config.masters.iter().map(|member| member.id);
-                let missing = masters.find(missing).unwrap_or(self.me);
-                let outcome = Outcome::NotDone(NotDone::Unreachable(missing));
-                desk.answers.push((founding.ticket, outcome));
-                self.founding = None;
-            } else if desk.now >= founding.again_at {
-                founding.again_at = desk.now.after(ASK_AGAIN);
-                self.ask(desk);
-            }
-        }
-        match self.state {
-            State::Joining(until) if desk.now >= until => {
-                self.state = State::Active;
-                true
-            }
-            State::Joining(_) | State::Fresh | State::Active | State::Outside => false,
-        }
-    }
-
-    /// An operator declares a new cluster. `standing` tells how another master is, as far as known.
-    pub(crate) fn init(
-        &mut self,
-        desk: &mut Desk<'_>,
-        ticket: Ticket,
-        cluster: ClusterId,
-        config: Config,
-        standing: impl Fn(NodeId) -> Standing,
-    ) {
-        let file = desk.disk.file();
-        // What was begun goes on.
-        let (cluster, config) = match (file.cluster, &file.config) {
-            (Some(stored), Some(config)) => (stored, config.clone()),
-            _ => (cluster, config),
-        };
-        if config.master(self.me).is_none() || !config.well_formed() {
-            let invalid = NotDone::Invalid(crate::request::Invalid::Config);
-            return desk.answers.push((ticket, Outcome::NotDone(invalid)));
-        }
-        let left = |id: NodeId| id != self.me && standing(id) == Standing::Fresh;
-        if file.active_in.is_some() && !config.masters.iter().any(|member| left(member.id)) {
-            let refusal = Refusal::AlreadyFounded { by: self.me, cluster };
-            return desk.answers.push((ticket, Outcome::Refused(refusal)));
-        }
-        if let Some(other) = self.founding.take() {
-            desk.answers.push((other.ticket, Outcome::NotDone(NotDone::Cancelled)));
-        }
-        let (again_at, give_up) = (desk.now.after(ASK_AGAIN), desk.now.after(PATIENCE));
-        self.lead(
-            desk,
-            Founding {
-                ticket,
-                cluster,
-                config,
-                activating: false,
-                done: Vec::new(),
-                again_at,
-                give_up,
-            },
-        );
-    }
-
-    /// The caller of an `init` is gone. Whether there was one.
-    pub(crate) fn cancel(&mut self, desk: &mut Desk<'_>, ticket: Ticket) {
-        if self.founding.as_ref().is_some_and(|founding| founding.ticket == ticket) {
-            desk.answers.push((ticket, Outcome::NotDone(NotDone::Cancelled)));
-            self.founding = None;
-        }
-    }
-
-    fn lead(&mut self, desk: &mut Desk<'_>, founding: Founding) {
-        let own = Found::Store {
-            cluster: founding.cluster,
-            config: founding.config.clone(),
-            active: self.is_founded(),
-        };
-        self.founding = Some(founding);
-        self.ask(desk);
-        self.take(desk, self.me, own);
-    }
-
-    /// Sends the present step to those who have not taken it.
-    fn ask(&self, desk: &mut Desk<'_>) {
-        let Some(founding) = &self.founding else { return };
-        let cluster = founding.cluster;
-        for member in &founding.config.masters {
-            if member.id != self.me && !founding.done.contains(&member.id) {
-                let step = if founding.activating {
-                    Found::Activate { cluster }
-                } else {
-                    let (config, active) = (founding.config.clone(), self.is_founded());
-                    Found::Store { cluster, config, active }
-                };
-                desk.post.push((member.id, Body::Found(step)));
-            }
-        }
-    }
-
-    /// Takes a step of a founding, one's own included, or the answer to one.
-    pub(crate) fn take(&mut self, desk: &mut Desk<'_>, from: NodeId, step: Found) {
-        match step {
-            Found::Store { cluster, config, active } => {
-                self.store(desk, from, cluster, config, active);
-            }
-            Found::Activate { cluster } => self.activate(desk, from, cluster),
-            Found::Stored { cluster } => self.counted(desk, from, cluster, false),
-            Found::Activated { cluster } => self.counted(desk, from, cluster, true),
-            Found::Holds { cluster, config, active } => {
-                self.on_holds(desk, from, cluster, config, active);
-            }
-        }
-    }
-
-    fn store(
-        &self,
-        desk: &mut Desk<'_>,
-        from: NodeId,
-        cluster: ClusterId,
-        config: Config,
-        active: bool,
-    ) {
-        if config.master(self.me).is_none() || !config.well_formed() {
-            return;
-        }
-        let file = desk.disk.file();
-        let then = Then::Send(from, Body::Found(Found::Stored { cluster }));
-        if file.cluster == Some(cluster) {
-            if let Some(Then::Send(to, body)) = desk.disk.after_present(then) {
-                desk.post.push((to, body));
-            }
-            return;
-        }
-        let ever_active = file.active_in.is_some();
-        if let (Some(stored), Some(config)) = (file.cluster, &file.config)
-            && (ever_active || (!active && cluster < stored))
-        {
-            let holds =
-                Found::Holds { cluster: stored, config: config.clone(), active: ever_active };
-            return desk.post.push((from, Body::Found(holds)));
-        }
-        let change = |file: &mut NodeFile| {
-            file.cluster = Some(cluster);
-            file.config = Some(config);
-        };
-        desk.disk.change(change, Some(then));
-    }
-
-    fn activate(&self, desk: &mut Desk<'_>, from: NodeId, cluster: ClusterId) {
-        let file = desk.disk.file();
-        let Some(epoch) = file.config.as_ref().map(|config| config.epoch) else { return };
-        if file.cluster != Some(cluster) {
-            return;
-        }
-        if self.is_founded() {
-            desk.post.push((from, Body::Found(Found::Activated { cluster })));
-        } else {
-            let then = Some(Then::Activate(from));
-            desk.disk.change(|file| file.active_in = Some(epoch), then);
-        }
-    }
-
-    /// The file that makes this node active is on disk.
+    /// The founding made this node a voter.
     pub(crate) fn activated(&mut self) {
         if self.state == State::Fresh {
             self.state = State::Active;
         }
     }
 
-    fn counted(&mut self, desk: &mut Desk<'_>, from: NodeId, cluster: ClusterId, activated: bool) {
-        let Some(founding) = &mut self.founding else { return };
-        if founding.cluster != cluster || founding.activating != activated {
-            return;
-        }
-        if !founding.done.contains(&from) {
-            founding.done.push(from);
-        }
-        if founding.done.len() < founding.config.masters.len() {
-            return;
-        }
-        if activated {
-            desk.answers.push((founding.ticket, Outcome::Founded(cluster)));
-            self.founding = None;
-        } else {
-            founding.activating = true;
-            founding.done.clear();
-            self.ask(desk);
-            self.activate(desk, self.me, cluster);
+    /// What was taken over is in force, and on disk.
+    pub(crate) fn synced(&mut self) {
+        if let State::Joining(_) = self.state {
+            self.state = State::Active;
+            self.fenced = false;
         }
     }
 
-    /// Another master stores another identity.
-    fn on_holds(
-        &mut self,
-        desk: &mut Desk<'_>,
-        from: NodeId,
-        cluster: ClusterId,
-        config: Config,
-        active: bool,
-    ) {
-        let Some(founding) = self.founding.take() else { return };
-        let mine = config.master(self.me).is_some() && config.well_formed();
-        let wins = active || cluster > founding.cluster;
-        if founding.cluster == cluster || (!wins && !founding.activating) {
-            self.founding = Some(founding);
-        } else if mine && !self.is_founded() {
-            self.lead(
-                desk,
-                Founding { cluster, config, activating: false, done: Vec::new(), ..founding },
-            );
-        } else {
-            let refusal = Refusal::AlreadyFounded { by: from, cluster };
-            desk.answers.push((founding.ticket, Outcome::Refused(refusal)));
+    /// What a snapshot of this node is worth in this epoch, if anything.
+    pub(crate) fn source(&self, now: Instant, file: &NodeFile) -> Option<Source> {
+        let config = file.config.as_ref()?;
+        if self.is_active() {
+            return Some(Source::Active);
         }
+        let lost = !self.fenced && before(config) == file.active_in && !Rule::ActiveIn.is_out();
+        let over = now >= self.boot_at.after(self.timing.horizon());
+        let member = config.before.contains(&self.me) && self.is_founded();
+        (member && (!lost || over)).then_some(Source::Fenced)
+    }
+
+    /// Whether the acceptor's records are those of a fenced master.
+    pub(crate) const fn has_fenced_records(&self) -> bool {
+        self.fenced
+    }
+
+    /// Once the new masters can do without it, what a fenced master keeps is of no use.
+    pub(crate) const fn let_go(&mut self) -> bool {
+        let let_go = matches!(self.state, State::Outside) && self.fenced;
+        if let_go {
+            self.fenced = false;
+        }
+        let_go
+    }
+
+    /// A new configuration is in force. `old` was before it; `file` names the new one.
+    pub(crate) fn adopted(&mut self, now: Instant, old: Option<&Config>, file: &NodeFile) {
+        let Some(config) = &file.config else { return };
+        let consecutive = old.is_some_and(|old| old.epoch.0 + 1 == config.epoch.0);
+        let active = self.is_active() && consecutive;
+        let stays = active && old.is_some_and(|old| old.same_masters(config));
+        self.fenced = active && !stays;
+        self.state = if config.master(self.me).is_none() {
+            State::Outside
+        } else if stays || Rule::EpochSync.is_out() {
+            State::Active
+        } else {
+            State::Joining(Joining::asking_from(now))
+        };
+    }
+
+    /// What time does. `nonce` is a ballot that was never used.
+    pub(crate) fn tick(
+        &mut self,
+        now: Instant,
+        file: &NodeFile,
+        nonce: impl FnOnce() -> Ballot,
+    ) -> Vec<Step> {
+        let fenced = self.source(now, file) == Some(Source::Fenced);
+        let State::Joining(joining) = &mut self.state else { return Vec::new() };
+        if joining.aged_at.is_some_and(|at| now >= at) {
+            self.state = State::Active;
+            return Vec::from([Step::Aged]);
+        }
+        let Some(config) = &file.config else { return Vec::new() };
+        if joining.done || now < joining.ask_from {
+            return Vec::new();
+        }
+        let stale = |attempt: &Attempt| now >= attempt.started.after(self.timing.sync_timeout);
+        let expired = joining.attempt.as_ref().is_none_or(stale);
+        if expired && !(Rule::Freshness.is_out() && joining.attempt.is_some()) {
+            let others = config.masters.iter().map(|member| member.id).chain(config.before.clone());
+            let mut from: Vec<NodeId> = others.filter(|&node| node != self.me).collect();
+            from.sort_unstable();
+            from.dedup();
+            let nonce = nonce();
+            let sources = BTreeMap::new();
+            let again_at = now.after(ASK_AGAIN);
+            joining.attempt = Some(Attempt { nonce, started: now, again_at, sources });
+            let mut steps = Vec::from([Step::Begin { nonce, from }]);
+            steps.extend(joining.finish(config, self.me, fenced, self.fenced));
+            return steps;
+        }
+        let Some(attempt) = joining.attempt.as_mut().filter(|a| now >= a.again_at) else {
+            return Vec::new();
+        };
+        attempt.again_at = now.after(ASK_AGAIN);
+        attempt.ask_again(config, self.me)
+    }
+
+    /// Takes note of a part. Whether what it carries is to be taken over, and what to do next.
+    pub(crate) fn part(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        head: PartHead,
+        file: &NodeFile,
+    ) -> (bool, Vec<Step>) {
+        let fenced = self.source(now, file) == Some(Source::Fenced);
+        let (State::Joining(joining), Some(config)) = (&mut self.state, &file.config) else {
+            return (false, Vec::new());
+        };
+        let done = joining.done;
+        let Some(attempt) = joining.attempt.as_mut().filter(|a| a.nonce == head.nonce && !done)
+        else {
+            return (false, Vec::new());
+        };
+        let late = now >= attempt.started.after(self.timing.sync_timeout);
+        if late && !Rule::Freshness.is_out() {
+            return (false, Vec::new());
+        }
+        let fresh = Progress { boot: head.boot, source: head.source, next: Some(0) };
+        let progress = attempt.sources.entry(from).or_insert(fresh);
+        if (progress.boot, progress.source) != (head.boot, head.source) {
+            // Another boot, or another role: what came before was of somebody else.
+            *progress = fresh;
+        }
+        let (nonce, expected) = (attempt.nonce, progress.next);
+        if expected != Some(head.cursor) {
+            let ask = expected.map(|cursor| Step::Ask { nonce, from, cursor });
+            return (false, ask.filter(|_| head.cursor != 0).into_iter().collect());
+        }
+        progress.next = head.next;
+        let step = match head.next {
+            Some(cursor) => Some(Step::Ask { nonce, from, cursor }),
+            None => joining.finish(config, self.me, fenced, self.fenced),
+        };
+        (true, step.into_iter().collect())
+    }
+}
+
+/// The epoch before the one of this configuration.
+fn before(config: &Config) -> Option<Epoch> {
+    config.epoch.0.checked_sub(1).map(Epoch)
+}
+
+impl Joining {
+    const fn asking_from(ask_from: Instant) -> Self {
+        Self { aged_at: None, ask_from, attempt: None, done: false }
+    }
+
+    /// Whether enough snapshots are complete. `fenced` says that this node counts as one of the epoch before.
+    fn finish(
+        &mut self,
+        config: &Config,
+        me: NodeId,
+        fenced: bool,
+        with_own: bool,
+    ) -> Option<Step> {
+        let attempt = self.attempt.as_ref()?;
+        let complete = |source: Source, node: NodeId| {
+            let progress = attempt.sources.get(&node);
+            progress.is_some_and(|p| p.source == source && p.next.is_none())
+        };
+        let masters = config.masters.iter().filter(|member| member.id != me);
+        let active = masters.filter(|member| complete(Source::Active, member.id)).count();
+        let needed = config.sources() - usize::from(Rule::Sources.is_out());
+        if active >= needed.max(1) {
+            self.done = true;
+            return Some(Step::Finish { with_own: false });
+        }
+        if self.aged_at.is_some() {
+            return None;
+        }
+        let of_before = |&&node: &&NodeId| {
+            if node == me { fenced } else { complete(Source::Fenced, node) }
+        };
+        let old = config.before.iter().filter(of_before).count();
+        if !config.before.is_empty() && old > config.before.len() / 2 {
+            self.done = true;
+            return Some(Step::Finish { with_own });
+        }
+        None
+    }
+}
+
+impl Attempt {
+    /// Asks for every part that has not come.
+    fn ask_again(&self, config: &Config, me: NodeId) -> Vec<Step> {
+        let others = config.masters.iter().map(|member| member.id).chain(config.before.clone());
+        let mut from: Vec<NodeId> = others.filter(|&node| node != me).collect();
+        from.sort_unstable();
+        from.dedup();
+        let ask = |from: NodeId| {
+            let cursor = self.sources.get(&from).map_or(Some(0), |progress| progress.next)?;
+            Some(Step::Ask { nonce: self.nonce, from, cursor })
+        };
+        from.into_iter().filter_map(ask).collect()
     }
 }

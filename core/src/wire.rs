@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ballot::{Ballot, COUNTER_END, Token};
 use crate::hash;
-use crate::members::{ClusterId, Epoch, Member, NodeFile, NodeId};
-use crate::message::{Accepted, Answer, Ask, Body, Message, Relay, Tell};
+use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
+use crate::message::{Accepted, Answer, Ask, Body, Change, Copied, Message, Relay, Snapshot, Tell};
 use crate::request::{KeyRequest, Outcome, Peer, Refusal, Status};
 use crate::settings::{Limits, Timing};
 
@@ -371,7 +371,21 @@ fn sane_outcome(outcome: &Outcome) -> bool {
         Outcome::Refused(Refusal::NotHeld | Refusal::AlreadyFounded { .. })
         | Outcome::NotDone(_)
         | Outcome::Unknown
-        | Outcome::Founded(_) => true,
+        | Outcome::Founded(_)
+        | Outcome::Configured { .. } => true,
+    }
+}
+
+fn sane_change(change: &Change) -> bool {
+    match change {
+        Change::Prepare { ballot } | Change::Accepted { ballot } => ballot.well_formed(),
+        Change::Refused { ballot, counter } => ballot.well_formed() && *counter < COUNTER_END,
+        Change::Promise { ballot, accepted } => {
+            let sane = |(b, config): &(Ballot, Config)| b.well_formed() && config.well_formed();
+            ballot.well_formed() && accepted.as_ref().is_none_or(sane)
+        }
+        Change::Accept { ballot, config } => ballot.well_formed() && config.well_formed(),
+        Change::Adopt { config, .. } => config.well_formed(),
     }
 }
 
@@ -402,6 +416,14 @@ impl Message {
             Body::Tell(Tell::Settle { token, .. }) => sane_token(*token),
             Body::Relay(Relay::Answered { name, outcome }) => ballot(name) && sane_outcome(outcome),
             Body::Relay(Relay::Forward { name, .. } | Relay::Cancel { name }) => ballot(name),
+            Body::Snapshot(Snapshot::Ask { nonce, .. }) => ballot(nonce),
+            Body::Snapshot(Snapshot::Part { nonce, copies, floor, .. }) => {
+                let sane = |copied: &Copied| {
+                    ballot(&copied.promised) && sane_accepted(Some(&copied.accepted))
+                };
+                ballot(nonce) && ballot(floor) && copies.iter().all(sane)
+            }
+            Body::Change(change) => sane_change(change),
             Body::Answer(Answer::Joining) | Body::Found(_) | Body::Standing(_) => true,
         };
         self.counter < COUNTER_END && body

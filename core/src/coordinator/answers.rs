@@ -122,6 +122,17 @@ impl Coordinator {
         scene.ask(0..scene.masters, &ask);
     }
 
+    /// Asks all over again, if this task is a question.
+    pub(super) fn query_anew(&mut self, scene: &mut Scene<'_>, slot: Slot) {
+        let Place::Query(query) = &mut self.tasks[slot].place else { return };
+        self.turns.remove(&query.round.counter);
+        query.round = scene.clock.fresh(scene.now);
+        query.answered = Votes::default();
+        query.reports.clear();
+        self.turns.insert(query.round.counter, Turn::Query(slot));
+        self.query_again(scene, slot);
+    }
+
     fn on_has(
         &mut self,
         scene: &mut Scene<'_>,

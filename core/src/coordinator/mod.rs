@@ -28,7 +28,7 @@ use crate::entry::OpId;
 use crate::hash::Seeded;
 use crate::members::NodeId;
 use crate::message::{Ask, Body};
-use crate::request::{Action, Done, Limit, NotDone, Outcome, Refusal, Ticket};
+use crate::request::{Action, Done, KeyRequest, Limit, NotDone, Outcome, Refusal, Ticket};
 use crate::round::{Report, Vote, Votes, Write};
 use crate::settings::{Limits, Settings, Timing};
 use crate::slab::{Keyed, Shelf, Slab, Slot};
@@ -304,44 +304,74 @@ impl Coordinator {
         }
     }
 
-    /// Hands back everything that has not been started.
-    pub(crate) fn hand_back(&mut self, scene: &mut Scene<'_>) {
+    /// Takes back everything that has not been started and whose key satisfies `leaves`, first come first, each with
+    /// what is left of its caller's patience.
+    pub(crate) fn take_back(
+        &mut self,
+        now: Instant,
+        leaves: impl Fn(&Key) -> bool,
+    ) -> Vec<(Origin, KeyRequest)> {
         let idle = |task: &Task| matches!(task.place, Place::Queue(_) | Place::Parked(_));
-        let waiting: Vec<Slot> =
-            self.tasks.iter().filter(|(_, task)| idle(task)).map(|(slot, _)| slot).collect();
-        for slot in waiting {
-            self.end(scene, slot, Outcome::NotDone(NotDone::Draining));
+        let mut leaving: Vec<(Instant, Slot)> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| idle(task) && task.origin != Origin::Own && leaves(&task.key))
+            .map(|(slot, task)| (task.arrived, slot))
+            .collect();
+        leaving.sort_unstable();
+        leaving.into_iter().filter_map(|(_, slot)| self.withdraw(slot, now)).collect()
+    }
+
+    fn withdraw(&mut self, slot: Slot, now: Instant) -> Option<(Origin, KeyRequest)> {
+        let task = self.tasks.get(slot)?;
+        let Job::Act(mut action) = task.job.clone() else { return None };
+        if let Action::Lock { wait, .. } = &mut action {
+            *wait = wait.minus(now.since(task.arrived));
         }
+        let request =
+            KeyRequest { key: task.key.clone(), patience: task.give_up.since(now), action };
+        let origin = task.origin;
+        self.remove(slot);
+        Some((origin, request))
     }
 
     /// Ends a task with this outcome, wherever it is, and lets its desk go on.
     fn end(&mut self, scene: &mut Scene<'_>, slot: Slot, outcome: Outcome) {
-        let Some(task) = self.tasks.remove(slot) else { return };
+        let Some(task) = self.remove(slot) else { return };
+        if task.origin != Origin::Own {
+            scene.answers.push_back((task.origin, outcome));
+        }
+        if let Place::Work(desk) = task.place {
+            self.desks[desk].task = None;
+            self.leave_vote(scene, desk);
+            self.make_ready(desk);
+            self.unpark_unless_held(desk, scene.now);
+            self.tidy(desk);
+        }
+    }
+
+    /// Takes a task out of wherever it waits.
+    fn remove(&mut self, slot: Slot) -> Option<Task> {
+        let task = self.tasks.remove(slot)?;
         self.task_timers.clear(slot);
         if task.origin != Origin::Own {
             self.by_origin.remove(&task.origin);
-            scene.answers.push_back((task.origin, outcome));
         }
-        match task.place {
+        match &task.place {
             Place::Query(query) => {
                 self.turns.remove(&query.round.counter);
             }
-            Place::Queue(desk) => {
+            &Place::Queue(desk) => {
                 self.desks[desk].queue.retain(|&other| other != slot);
                 self.tidy(desk);
             }
-            Place::Parked(desk) => {
+            &Place::Parked(desk) => {
                 self.desks[desk].parked.retain(|&other| other != slot);
                 self.tidy(desk);
             }
-            Place::Work(desk) => {
-                self.desks[desk].task = None;
-                self.leave_vote(scene, desk);
-                self.make_ready(desk);
-                self.unpark_unless_held(desk, scene.now);
-                self.tidy(desk);
-            }
+            Place::Work(_) => {}
         }
+        Some(task)
     }
 
     /// Ends the task on a desk with what was decided, or parks it if it is ready to wait for the key.

@@ -1,5 +1,7 @@
 //! From a task on a desk to votes and writes, and on to the next.
 
+use alloc::vec::Vec;
+
 use super::{Coordinator, Desk, Phase, Scene, Turn};
 use crate::ballot::Ballot;
 use crate::decide::{Plan, Seen, Verdict, decide};
@@ -36,7 +38,7 @@ impl Coordinator {
             ballot,
             at: scene.now,
             promised: Votes::default(),
-            reports: alloc::vec::Vec::with_capacity(scene.quorum),
+            reports: Vec::with_capacity(scene.quorum),
             denied: Votes::default(),
             full: Votes::default(),
             resend_at,
@@ -197,6 +199,25 @@ impl Coordinator {
             }
             Phase::Pause(_) => self.clear_phase(desk),
             Phase::Rest | Phase::Write(_) => {}
+        }
+    }
+
+    /// Another epoch is in force: what is under way starts again with a vote, and no chosen write leads on.
+    pub(crate) fn begin_again(&mut self, scene: &mut Scene<'_>) {
+        let desks: Vec<Slot> = self.desks.iter().map(|(desk, _)| desk).collect();
+        for desk in desks {
+            match (self.desks[desk].task, &self.desks[desk].phase) {
+                (_, Phase::Rest | Phase::Pause(_)) => {}
+                (Some(_), Phase::Vote(_) | Phase::Write(_)) => self.vote(scene, desk),
+                (None, Phase::Vote(_) | Phase::Write(_)) => {
+                    self.clear_phase(desk);
+                    self.tidy(desk);
+                }
+            }
+        }
+        let tasks: Vec<Slot> = self.tasks.iter().map(|(slot, _)| slot).collect();
+        for slot in tasks {
+            self.query_anew(scene, slot);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The way of a request: to a wait on the local record, to the key's home, or to the coordinator here.
 
 use super::{Node, validate};
+use crate::bytes::Key;
 use crate::coordinator::Origin;
 use crate::decide::{Job, describe};
 use crate::effect::{Effect, Effects};
@@ -110,9 +111,26 @@ impl Node {
 
     /// The home certainly did nothing: tries the next one, in what is left of the caller's patience.
     fn reroute(&mut self, relayed: Relayed, out: &mut Effects) {
-        self.peers.says(relayed.home, Standing::Draining);
+        let epoch = self.peers.epoch();
+        self.peers.says(relayed.home, Standing::Draining, epoch);
         let patience = relayed.give_up.since(self.now);
         self.route(relayed.ticket, KeyRequest { patience, ..relayed.request }, out);
+    }
+
+    /// Homes may have moved: what waits here for a key whose home is elsewhere goes there.
+    pub(super) fn move_homes(&mut self, out: &mut Effects) {
+        let (peers, serves) = (&self.peers, self.standing() == Standing::Active);
+        let leaves = |key: &Key| peers.home(key, serves).is_some_and(|home| home != peers.me);
+        for (origin, request) in self.coordinator.take_back(self.now, leaves) {
+            match origin {
+                Origin::Client(ticket) => self.route(ticket, request, out),
+                Origin::Node(node, name) => {
+                    let outcome = Outcome::NotDone(NotDone::Draining);
+                    self.send(node, Body::Relay(Relay::Answered { name, outcome }), out);
+                }
+                Origin::Own => {}
+            }
+        }
     }
 
     pub(super) fn cancel(&mut self, ticket: Ticket, out: &mut Effects) {
@@ -127,7 +145,8 @@ impl Node {
             self.coordinate(|coordinator, scene| {
                 coordinator.cancel(scene, Origin::Client(ticket));
             });
-            self.found(out, |sync, desk| sync.cancel(desk, ticket));
+            self.found(out, |founding, desk| founding.cancel(desk, ticket));
+            self.change(out, |membership, scene| membership.cancel(scene, ticket));
         }
     }
 
@@ -136,8 +155,7 @@ impl Node {
             return;
         }
         if up {
-            self.send(peer, Body::Standing(self.standing()), out);
-            return;
+            return self.send(peer, Body::Standing(self.standing()), out);
         }
         self.coordinate(|coordinator, scene| coordinator.cancel_from(scene, peer));
         while let Some(relayed) = self.relays.pop_of(peer) {

@@ -1,0 +1,305 @@
+//! How a node comes to vote: founding, taking over from others, and the way from one epoch to the next.
+
+use alloc::vec::Vec;
+
+use super::Node;
+use crate::acceptor::Acceptor;
+use crate::coordinator::Coordinator;
+use crate::disk::Then;
+use crate::effect::{Effect, Effects, Event};
+use crate::faults::Rule;
+use crate::founding::{self, Founding};
+use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
+use crate::membership::{self, Membership};
+use crate::message::{Body, Change, Copied, Found, Snapshot};
+use crate::request::{Standing, Ticket};
+use crate::sync::{PartHead, Step};
+use crate::time::Span;
+
+impl Node {
+    /// Runs the founding, and carries out what it says.
+    pub(super) fn found(
+        &mut self,
+        out: &mut Effects,
+        work: impl FnOnce(&mut Founding, &mut founding::Desk<'_>),
+    ) {
+        let (mut post, mut answers) = (Vec::new(), Vec::new());
+        let mut desk = founding::Desk {
+            now: self.now,
+            founded: self.sync.is_founded(),
+            disk: &mut self.disk,
+            post: &mut post,
+            answers: &mut answers,
+        };
+        work(&mut self.founding, &mut desk);
+        self.carry_out(post, answers, out);
+    }
+
+    /// Runs the membership, and carries out what it says.
+    pub(super) fn change<T>(
+        &mut self,
+        out: &mut Effects,
+        work: impl FnOnce(&mut Membership, &mut membership::Scene<'_>) -> T,
+    ) -> T {
+        let (mut post, mut answers) = (Vec::new(), Vec::new());
+        let active = self.sync.is_active();
+        let mut scene = membership::Scene {
+            now: self.now,
+            fresh: self.clock.fresh(self.now),
+            voting: self.peers.voting(active),
+            disk: &mut self.disk,
+            post: &mut post,
+            answers: &mut answers,
+            active,
+            seen: 0,
+        };
+        let result = work(&mut self.membership, &mut scene);
+        self.clock.observe(scene.seen);
+        self.carry_out(post, answers, out);
+        result
+    }
+
+    fn carry_out(
+        &mut self,
+        post: Vec<(NodeId, Body)>,
+        answers: Vec<(Ticket, crate::request::Outcome)>,
+        out: &mut Effects,
+    ) {
+        for (to, body) in post {
+            self.deliver(to, body, out);
+        }
+        for (ticket, outcome) in answers {
+            out.push(Effect::Reply { ticket, outcome });
+        }
+    }
+
+    /// To a peer, or, for a step of a founding or of a change, to this node itself.
+    fn deliver(&mut self, to: NodeId, body: Body, out: &mut Effects) {
+        if to != self.peers.me {
+            return self.send(to, body, out);
+        }
+        match body {
+            Body::Found(step) => self.found(out, |founding, desk| founding.take(desk, to, step)),
+            Body::Change(step) => self.on_change(to, step, out),
+            Body::Ask(_)
+            | Body::Answer(_)
+            | Body::Tell(_)
+            | Body::Relay(_)
+            | Body::Standing(_)
+            | Body::Snapshot(_) => {}
+        }
+    }
+
+    /// What may happen now that the node file is on disk.
+    pub(super) fn then(&mut self, then: Then, out: &mut Effects) {
+        match then {
+            Then::Send(to, body) => self.deliver(to, body, out),
+            Then::Activate(from) => {
+                let file = self.disk.file();
+                if let (Some(cluster), Some(config)) = (file.cluster, file.config.clone()) {
+                    if !self.sync.is_founded() {
+                        self.peers.configure(cluster, config);
+                        self.sync.activated();
+                    }
+                    self.raise_ceiling();
+                    self.deliver(from, Body::Found(Found::Activated { cluster }), out);
+                }
+            }
+            Then::Synced(epoch) => {
+                if let Some(staging) = self.staging.take_if(|_| epoch == self.peers.epoch()) {
+                    self.acceptor = staging;
+                    self.sync.synced();
+                }
+            }
+            Then::Adopt => self.adopt(out),
+        }
+    }
+
+    pub(super) fn raise_ceiling(&mut self) {
+        self.disk.keep_above(self.clock.reading(self.now).max(self.clock.highest()));
+    }
+
+    /// An operator wants these members.
+    pub(super) fn members(
+        &mut self,
+        ticket: Ticket,
+        patience: Span,
+        members: (Vec<Member>, Vec<Member>),
+        out: &mut Effects,
+    ) {
+        let missing = members.0.iter().map(|member| member.id).find(|&id| !self.peers.is_up(id));
+        self.change(out, |membership, scene| {
+            membership.request(scene, ticket, patience, members, missing);
+        });
+    }
+
+    /// A step of a change of this epoch, or the outcome of one.
+    pub(super) fn on_change(&mut self, from: NodeId, step: Change, out: &mut Effects) {
+        if let Change::Adopt { cluster, config } = step {
+            return self.learn(cluster, config, out);
+        }
+        let chosen = self.change(out, |membership, scene| membership.take(scene, from, step));
+        if let (Some(config), Some(cluster)) = (chosen, self.disk.file().cluster) {
+            self.learn(cluster, config, out);
+        }
+    }
+
+    /// A configuration was chosen: takes it into force, unless a newer one is, as soon as it is on disk.
+    fn learn(&mut self, cluster: ClusterId, config: Config, out: &mut Effects) {
+        let file = self.disk.file();
+        let known = file.config.as_ref().map_or(Epoch(0), |known| known.epoch);
+        let founded = self.sync.is_founded();
+        let named = config.members().any(|member| member.id == self.peers.me);
+        let stranger = (founded && file.cluster != Some(cluster)) || (!founded && !named);
+        if stranger || !config.well_formed() || (founded && config.epoch <= known) {
+            return;
+        }
+        let stays = self.sync.is_active()
+            && file
+                .config
+                .as_ref()
+                .is_some_and(|old| old.epoch.0 + 1 == config.epoch.0 && old.same_masters(&config));
+        let epoch = config.epoch;
+        let change = |file: &mut NodeFile| {
+            file.cluster = Some(cluster);
+            file.config = Some(config);
+            file.vote = crate::members::ConfigVote::default();
+            if stays {
+                file.active_in = Some(epoch);
+            }
+        };
+        self.disk.change(change, Some(Then::Adopt));
+        self.disk.flush(out);
+    }
+
+    /// Takes the node file's configuration into force.
+    fn adopt(&mut self, out: &mut Effects) {
+        let file = self.disk.file();
+        let (Some(cluster), Some(config)) = (file.cluster, file.config.clone()) else { return };
+        if self.sync.is_founded() && config.epoch <= self.peers.epoch() {
+            return;
+        }
+        let old = self.peers.config().map(|(_, old)| old.clone());
+        self.peers.configure(cluster, config.clone());
+        self.sync.adopted(self.now, old.as_ref(), self.disk.file());
+        self.staging = None;
+        self.raise_ceiling();
+        out.push(Effect::Event(Event::Configured(config.epoch)));
+        let mut others: Vec<NodeId> = config.members().map(|member| member.id).collect();
+        others.extend(old.iter().flat_map(|old| old.members().map(|member| member.id)));
+        others.sort_unstable();
+        others.dedup();
+        for other in others.into_iter().filter(|&other| other != self.peers.me) {
+            let adopt = Change::Adopt { cluster, config: config.clone() };
+            self.send(other, Body::Change(adopt), out);
+        }
+        self.coordinate(Coordinator::begin_again);
+        self.change(out, Membership::adopted);
+        self.join(out);
+    }
+
+    /// What a joining master does next.
+    pub(super) fn join(&mut self, out: &mut Effects) {
+        let (now, clock) = (self.now, &mut self.clock);
+        let steps = self.sync.tick(now, self.disk.file(), || clock.fresh(now));
+        self.take_steps(steps, out);
+    }
+
+    fn take_steps(&mut self, steps: Vec<Step>, out: &mut Effects) {
+        for step in steps {
+            match step {
+                Step::Begin { nonce, from } => {
+                    let floor = self.acceptor.floor();
+                    self.staging = Some(Acceptor::new(&self.settings, self.seed, floor, self.now));
+                    for source in from {
+                        let ask = Snapshot::Ask { nonce, cursor: 0 };
+                        self.send(source, Body::Snapshot(ask), out);
+                    }
+                }
+                Step::Ask { nonce, from, cursor } => {
+                    self.send(from, Body::Snapshot(Snapshot::Ask { nonce, cursor }), out);
+                }
+                Step::Finish { with_own } => self.finish_sync(with_own),
+                Step::Aged => {}
+            }
+        }
+    }
+
+    /// Enough was taken over: it is voted on once the ceiling above it is on disk.
+    fn finish_sync(&mut self, with_own: bool) {
+        let Some(staging) = &mut self.staging else { return };
+        if with_own {
+            let mut cursor = Some(0);
+            while let Some(from) = cursor {
+                let (copies, floor, next) = self.acceptor.export(self.now, from);
+                copies.into_iter().for_each(|copied| staging.absorb(self.now, copied));
+                staging.raise_floor(floor);
+                cursor = next;
+            }
+        }
+        let highest = staging.highest();
+        let epoch = self.peers.epoch();
+        let raise = !Rule::CeilingAfterSync.is_out();
+        let change = |file: &mut NodeFile| {
+            if raise {
+                file.ceiling = file.ceiling.max(highest);
+            }
+            file.active_in = Some(epoch);
+        };
+        self.clock.observe(highest);
+        self.disk.change(change, Some(Then::Synced(epoch)));
+    }
+
+    pub(super) fn snapshot(&mut self, from: NodeId, snapshot: Snapshot, out: &mut Effects) {
+        match snapshot {
+            Snapshot::Ask { nonce, cursor } => {
+                let Some(source) = self.sync.source(self.now, self.disk.file()) else { return };
+                let kept = self.sync.is_active() || self.sync.has_fenced_records();
+                let (copies, floor, next) = if kept {
+                    self.acceptor.export(self.now, cursor)
+                } else {
+                    (Vec::new(), self.acceptor.floor(), None)
+                };
+                let boot = self.clock.proposer();
+                let part = Snapshot::Part { nonce, cursor, boot, source, copies, floor, next };
+                self.send(from, Body::Snapshot(part), out);
+            }
+            Snapshot::Part { nonce, cursor, boot, source, copies, floor, next } => {
+                let head = PartHead { nonce, cursor, boot, source, next };
+                let (wanted, steps) = self.sync.part(self.now, from, head, self.disk.file());
+                if wanted {
+                    self.take_over(copies, floor);
+                }
+                self.take_steps(steps, out);
+            }
+        }
+    }
+
+    fn take_over(&mut self, copies: Vec<Copied>, floor: crate::ballot::Ballot) {
+        if let Some(staging) = &mut self.staging {
+            copies.into_iter().for_each(|copied| staging.absorb(self.now, copied));
+            staging.raise_floor(floor);
+        }
+    }
+
+    /// A peer says how it is, and in which epoch.
+    pub(super) fn on_standing(
+        &mut self,
+        from: NodeId,
+        standing: Standing,
+        epoch: Epoch,
+        out: &mut Effects,
+    ) {
+        if !self.peers.says(from, standing, epoch) {
+            return;
+        }
+        self.change(out, Membership::complete);
+        let (_, quorum) = self.peers.quorum();
+        if self.peers.voting(self.sync.is_active()) >= quorum && self.sync.let_go() {
+            // The new masters have all that matters.
+            let floor = self.acceptor.floor();
+            self.acceptor = Acceptor::new(&self.settings, self.seed, floor, self.now);
+        }
+        self.move_homes(out);
+    }
+}

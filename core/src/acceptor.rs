@@ -354,29 +354,31 @@ impl Acceptor {
         (copies, floor, None)
     }
 
-    /// Takes over a record of another master, unless a newer one is here: of equal ballots the one that ends first,
-    /// of promises the highest, closed.
-    pub(crate) fn absorb(&mut self, now: Instant, copied: Copied) {
+    /// Takes over what another node knows of a key, unless something newer is here: of equal ballots the one that
+    /// ends first, of promises the highest, closed. What changed for those who watch the key.
+    pub(crate) fn absorb(&mut self, now: Instant, copied: Copied) -> Option<Event> {
         let Copied { key, promised, accepted } = copied;
         let promised = promised.max(accepted.ballot);
         let slot = self.records.find(&key).unwrap_or_else(|| {
-            let (promised_at, open) = (now, false);
+            let (key, promised_at, open) = (key.clone(), now, false);
             self.records.insert(Record { key, promised, promised_at, open, accepted: None })
         });
         let record = &mut self.records[slot];
         record.promised = record.promised.max(promised);
         record.promised_at = now;
-        let expires_at = now.after(accepted.remaining);
+        let live = accepted.entry.held().is_some() && !accepted.remaining.is_zero();
+        let expires_at = if live { now.after(accepted.remaining) } else { now };
+        let token = accepted.entry.token();
+        let mut was_live = false;
         match &mut record.accepted {
-            Some(written) if written.ballot > accepted.ballot => {}
+            Some(written) if written.ballot > accepted.ballot => return None,
             Some(written) if written.ballot == accepted.ballot => {
                 written.expires_at = written.expires_at.min(expires_at);
+                self.timers.set_sooner(slot, expires_at);
+                return None;
             }
             before => {
-                let live = !accepted.remaining.is_zero();
-                let was_live = before.as_ref().is_some_and(|written| !written.ended);
-                self.leases += usize::from(live);
-                self.leases -= usize::from(was_live);
+                was_live |= before.as_ref().is_some_and(|written| !written.ended);
                 *before = Some(Written {
                     ballot: accepted.ballot,
                     entry: accepted.entry,
@@ -387,7 +389,14 @@ impl Acceptor {
                 });
             }
         }
-        self.timers.set_sooner(slot, expires_at.max(now));
+        self.leases += usize::from(live);
+        self.leases -= usize::from(was_live);
+        self.timers.set_sooner(slot, expires_at);
+        match (live, was_live) {
+            (true, _) => Some(Event::Held { key, token }),
+            (false, true) => Some(Event::Released { key, token }),
+            (false, false) => None,
+        }
     }
 
     /// Promises nothing up to `floor` for keys without a record.

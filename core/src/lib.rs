@@ -13,6 +13,7 @@ mod disk;
 mod effect;
 mod entry;
 pub mod faults;
+mod feed;
 mod founding;
 pub mod hash;
 mod members;
@@ -37,11 +38,12 @@ pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
 pub use entry::{Entry, Held, OpId};
 pub use members::{ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId};
 pub use message::{
-    Accepted, Answer, Ask, Body, Change, Copied, Found, Message, Relay, Snapshot, Source, Tell,
+    Accepted, Answer, Ask, Body, Change, Copied, Feed, Found, Message, Relay, Snapshot, Source,
+    Tell,
 };
 pub use node::{Node, View};
 pub use request::{
-    Action, Done, Holder, Invalid, KeyRequest, Limit, NotDone, Outcome, Owner, Peer, Refusal,
+    Action, Done, Holder, Invalid, KeyRequest, Lag, Limit, NotDone, Outcome, Owner, Peer, Refusal,
     Request, Standing, Status, Ticket,
 };
 pub use settings::{Limits, MIN_LEASE, Settings, Timing};

@@ -41,6 +41,8 @@ pub enum Body {
     Snapshot(Snapshot),
     /// The next configuration.
     Change(Change),
+    /// Chosen changes, for replicas.
+    Feed(Feed),
 }
 
 /// Questions of a coordinator to a master.
@@ -308,5 +310,26 @@ pub enum Change {
         cluster: ClusterId,
         /// The configuration.
         config: Config,
+    },
+}
+
+/// Chosen changes on their way to replicas (protocol, section 10).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Feed {
+    /// The sender's changes since its last batch; none from an idle sender, which repeats its last number.
+    Batch {
+        /// Tells the sender's boots apart.
+        boot: u64,
+        /// Counts the sender's batches that were not empty.
+        number: u64,
+        /// What was chosen.
+        facts: Vec<Copied>,
+    },
+    /// All up to this batch has arrived.
+    Got {
+        /// The boot it was of.
+        boot: u64,
+        /// Its number.
+        number: u64,
     },
 }

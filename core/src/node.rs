@@ -16,13 +16,14 @@ use crate::disk::Disk;
 use crate::effect::{Boot, Effect, Effects, Event, Input};
 use crate::entry::Entry;
 use crate::faults::Rule;
+use crate::feed::{Feeder, Senders};
 use crate::founding::Founding;
 use crate::members::NodeId;
 use crate::membership::Membership;
 use crate::message::{Answer, Ask, Body, Change, Message, Relay, Tell};
 use crate::peers::{Peers, STANDING_EVERY};
 use crate::relay::Relays;
-use crate::request::{NotDone, Outcome, Request, Standing, Status};
+use crate::request::{NotDone, Outcome, Peer, Request, Standing, Status};
 use crate::settings::Settings;
 use crate::sync::Sync;
 use crate::time::{Instant, Span};
@@ -44,8 +45,12 @@ pub struct Node {
     founding: Founding,
     membership: Membership,
     acceptor: Acceptor,
-    /// What a joining master takes over, until it votes.
+    /// What a joining master or a replica takes over, until it has enough.
     staging: Option<Acceptor>,
+    /// What a replica knows. It never becomes part of an acceptor.
+    learned: Acceptor,
+    senders: Senders,
+    feeder: Feeder,
     coordinator: Coordinator,
     relays: Relays,
     waiters: Waiters,
@@ -79,14 +84,11 @@ impl Node {
             Ballot { counter: boot.file.ceiling, proposer: u64::MAX }
         };
         let sync = Sync::new(&boot.file, &settings.timing, now);
-        let mut peers = Peers::new(boot.file.id);
-        if let (true, Some(cluster), Some(config)) =
-            (sync.is_founded(), boot.file.cluster, &boot.file.config)
-        {
-            peers.configure(cluster, config.clone());
-        }
+        let peers = Peers::new(boot.file.id);
         let limits = &settings.limits;
-        Self {
+        let in_force = boot.file.config.clone().filter(|_| sync.is_founded());
+        let in_force = boot.file.cluster.zip(in_force);
+        let mut node = Self {
             clock: Clock::new(boot.wall_clock, boot.proposer, now),
             acceptor: Acceptor::new(&settings, boot.seed, floor, now),
             coordinator: Coordinator::new(&settings, boot.seed, now),
@@ -101,12 +103,19 @@ impl Node {
             founding: Founding::new(peers.me),
             membership: Membership::new(peers.me),
             staging: None,
+            learned: Acceptor::new(&settings, boot.seed, Ballot::ZERO, now),
+            senders: Senders::default(),
+            feeder: Feeder::new(boot.proposer, now),
             seed: boot.seed,
             settings,
             now,
             peers,
             sync,
+        };
+        if let Some((cluster, config)) = in_force {
+            node.configure(cluster, config);
         }
+        node
     }
 
     /// Takes one input, and appends to `out` what is to be done about it. `now` never goes backwards; a driver
@@ -161,6 +170,8 @@ impl Node {
             self.relays.deadline(),
             self.waiters.deadline(),
             self.sync.deadline(),
+            self.feeder.deadline(),
+            self.learned.deadline(),
             self.founding.deadline(),
             self.membership.deadline(),
             raise,
@@ -172,7 +183,8 @@ impl Node {
     /// The local record of `key`, if one is held here: the local read.
     #[must_use]
     pub fn peek(&self, now: Instant, key: &[u8]) -> Option<View<'_>> {
-        let (entry, remaining) = self.acceptor.entry(now.max(self.now), key)?;
+        let records = if self.sync.learns() { &self.learned } else { &self.acceptor };
+        let (entry, remaining) = records.entry(now.max(self.now), key)?;
         (!remaining.is_zero()).then_some(View { entry, remaining })
     }
 
@@ -185,9 +197,9 @@ impl Node {
             active_in: self.sync.active_in(now),
             cluster: self.disk.file().cluster,
             epoch: self.peers.epoch(),
-            members: self.peers.list(self.standing()),
-            leases: self.acceptor.leases().try_into().unwrap_or(u64::MAX),
-            records: self.acceptor.records().try_into().unwrap_or(u64::MAX),
+            members: self.members_seen(now),
+            leases: (self.acceptor.leases() + self.learned.leases()).try_into().unwrap_or(u64::MAX),
+            records: self.records().try_into().unwrap_or(u64::MAX),
             operations: (self.coordinator.operations() + self.relays.len())
                 .try_into()
                 .unwrap_or(u64::MAX),
@@ -198,7 +210,15 @@ impl Node {
     /// Records of any kind kept here, promises alone included.
     #[must_use]
     pub fn records(&self) -> usize {
-        self.acceptor.records()
+        self.acceptor.records() + self.learned.records()
+    }
+
+    fn members_seen(&self, now: Instant) -> Vec<Peer> {
+        let mut members = self.peers.list(self.standing());
+        for peer in members.iter_mut().filter(|peer| !peer.master) {
+            peer.lag = self.feeder.lag(peer.member.id, now);
+        }
+        members
     }
 
     /// Records that went: by agreement of all masters, and by age.
@@ -216,6 +236,7 @@ impl Node {
     pub fn check(&self) {
         let unchecked = Rule::Ceiling.is_out() || Rule::CeilingAfterSync.is_out();
         self.acceptor.check(if unchecked { u64::MAX } else { self.disk.ceiling() });
+        self.learned.check(u64::MAX);
         self.coordinator.check();
         self.disk.check();
         assert!(self.post.is_empty() && self.answers.is_empty(), "nothing is left lying about");
@@ -231,6 +252,7 @@ impl Node {
         let now = self.now;
         let mut events = Vec::new();
         self.acceptor.tick(now, |event| events.push(event));
+        self.learned.tick(now, |event| events.push(event));
         for event in events {
             self.changed(event, out);
         }
@@ -244,6 +266,11 @@ impl Node {
             self.join(out);
         }
         self.coordinate(Coordinator::tick);
+        if let Some((replicas, batch)) = self.feeder.tick(now) {
+            for replica in replicas {
+                self.send(replica, Body::Feed(batch.clone()), out);
+            }
+        }
         while let Some(relayed) = self.relays.pop(now) {
             self.send(relayed.home, Body::Relay(Relay::Cancel { name: relayed.name }), out);
             out.push(Effect::Reply {
@@ -312,7 +339,9 @@ impl Node {
             | Body::Tell(_)
             | Body::Snapshot(_)
             | Body::Change(_)
+            | Body::Feed(_)
                 if !current => {}
+            Body::Feed(feed) => self.on_feed(from, feed, out),
             Body::Change(step) => self.on_change(from, step, out),
             Body::Snapshot(snapshot) => self.snapshot(from, snapshot, out),
             Body::Ask(ask) => {
@@ -387,7 +416,15 @@ impl Node {
 
     /// A local record changed: wakes who waits for that.
     fn changed(&mut self, event: Event, out: &mut Effects) {
-        let (key, held) = match &event {
+        self.wake(&event, out);
+        if let Event::Released { key, .. } | Event::Expired { key, .. } = &event {
+            self.coordinator.wake(key);
+        }
+        out.push(Effect::Event(event));
+    }
+
+    fn wake(&mut self, event: &Event, out: &mut Effects) {
+        let (key, held) = match event {
             Event::Held { key, .. } => (key, true),
             Event::Released { key, .. } | Event::Expired { key, .. } => (key, false),
             Event::Standing(_) | Event::Configured(_) => return,
@@ -399,10 +436,6 @@ impl Node {
                 out.push(Effect::Reply { ticket, outcome: Outcome::Woken(holder.clone()) });
             }
         }
-        if !held {
-            self.coordinator.wake(key);
-        }
-        out.push(Effect::Event(event));
     }
 
     /// Runs the coordinator, and remembers what it says.
@@ -414,6 +447,7 @@ impl Node {
             masters,
             quorum,
             post: &mut self.post,
+            facts: &mut self.feeder,
             answers: &mut self.answers,
         };
         work(&mut self.coordinator, &mut scene);
@@ -460,7 +494,8 @@ impl Node {
             | Body::Found(_)
             | Body::Standing(_)
             | Body::Snapshot(_)
-            | Body::Change(_) => {}
+            | Body::Change(_)
+            | Body::Feed(_) => {}
         }
     }
 

@@ -297,4 +297,15 @@ pub struct Peer {
     pub standing: Standing,
     /// Whether the link to it is up.
     pub up: bool,
+    /// For a replica: how far it is behind what the answering node has coordinated.
+    pub lag: Option<Lag>,
+}
+
+/// How far a replica is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lag {
+    /// Changes that it has not acknowledged.
+    pub entries: u64,
+    /// Since when the oldest of them is on its way.
+    pub time: Span,
 }

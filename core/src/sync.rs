@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 
 use crate::ballot::Ballot;
 use crate::faults::Rule;
-use crate::members::{Config, Epoch, NodeFile, NodeId};
+use crate::members::{Config, Epoch, Member, NodeFile, NodeId};
 use crate::message::Source;
 use crate::request::Standing;
 use crate::settings::Timing;
@@ -35,7 +35,9 @@ enum State {
     /// A master that does not vote yet.
     Joining(Joining),
     Active,
-    /// Not a master.
+    /// A replica: it never votes, and takes over from a quorum whenever it may have missed something.
+    Learning(Joining),
+    /// Not a member.
     Outside,
 }
 
@@ -46,8 +48,10 @@ struct Joining {
     /// When it may ask for snapshots.
     ask_from: Instant,
     attempt: Option<Attempt>,
-    /// Whether enough was taken over, and only the disk is waited for.
+    /// Whether enough was taken over: a master only waits for the disk, a replica for the next gap.
     done: bool,
+    /// Whether a replica missed something since the attempt began.
+    behind: bool,
 }
 
 /// One try to take over what others know.
@@ -75,6 +79,8 @@ pub(crate) enum Step {
     Begin { nonce: Ballot, from: Vec<NodeId> },
     /// Ask this master for a part.
     Ask { nonce: Ballot, from: NodeId, cursor: u32 },
+    /// A replica knows all that was chosen before it asked.
+    CaughtUp,
     /// Enough is known. Own records count, too, if they are those of a fenced master.
     Finish { with_own: bool },
     /// Time alone made it a voter again.
@@ -107,7 +113,9 @@ impl Sync {
             Self { me: file.id, timing: *timing, boot_at: now, state: State::Fresh, fenced: false };
         let active_in = file.active_in.filter(|_| file.cluster.is_some());
         sync.state = match (&file.config, active_in) {
-            (Some(config), Some(_)) if config.master(file.id).is_none() => State::Outside,
+            (Some(config), Some(_)) if config.master(file.id).is_none() => {
+                outside(config, file.id, now)
+            }
             (Some(config), Some(epoch)) if epoch == config.epoch => {
                 if Rule::Joining.is_out() {
                     State::Active
@@ -119,7 +127,7 @@ impl Sync {
                 if config.master(file.id).is_some() {
                     State::Joining(Joining::asking_from(now))
                 } else {
-                    State::Outside
+                    outside(config, file.id, now)
                 }
             }
             (Some(_) | None, _) => State::Fresh,
@@ -150,7 +158,8 @@ impl Sync {
             State::Fresh => Standing::Fresh,
             State::Joining(_) => Standing::Joining,
             State::Active => Standing::Active,
-            State::Outside => Standing::Replica,
+            State::Learning(_) => Standing::Replica,
+            State::Outside => Standing::Unknown,
         }
     }
 
@@ -158,12 +167,12 @@ impl Sync {
     pub(crate) fn active_in(&self, now: Instant) -> Option<Span> {
         match &self.state {
             State::Joining(joining) => joining.aged_at.map(|at| at.since(now)),
-            State::Fresh | State::Active | State::Outside => None,
+            State::Fresh | State::Active | State::Learning(_) | State::Outside => None,
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let State::Joining(joining) = &self.state else { return None };
+        let (State::Joining(joining) | State::Learning(joining)) = &self.state else { return None };
         let ask = match &joining.attempt {
             _ if joining.done => None,
             Some(attempt) => Some(attempt.again_at),
@@ -206,11 +215,28 @@ impl Sync {
 
     /// Once the new masters can do without it, what a fenced master keeps is of no use.
     pub(crate) const fn let_go(&mut self) -> bool {
-        let let_go = matches!(self.state, State::Outside) && self.fenced;
+        let outside = matches!(self.state, State::Outside | State::Learning(_));
+        let let_go = outside && self.fenced;
         if let_go {
             self.fenced = false;
         }
         let_go
+    }
+
+    /// A replica may have missed something.
+    pub(crate) fn behind(&mut self, now: Instant) {
+        let State::Learning(learning) = &mut self.state else { return };
+        if learning.attempt.is_some() {
+            learning.behind = true;
+        } else if learning.done {
+            learning.done = false;
+            learning.ask_from = now;
+        }
+    }
+
+    /// Whether this node is a replica.
+    pub(crate) const fn learns(&self) -> bool {
+        matches!(self.state, State::Learning(_))
     }
 
     /// A new configuration is in force. `old` was before it; `file` names the new one.
@@ -221,7 +247,7 @@ impl Sync {
         let stays = active && old.is_some_and(|old| old.same_masters(config));
         self.fenced = active && !stays;
         self.state = if config.master(self.me).is_none() {
-            State::Outside
+            outside(config, self.me, now)
         } else if stays || Rule::EpochSync.is_out() {
             State::Active
         } else {
@@ -237,7 +263,10 @@ impl Sync {
         nonce: impl FnOnce() -> Ballot,
     ) -> Vec<Step> {
         let fenced = self.source(now, file) == Some(Source::Fenced);
-        let State::Joining(joining) = &mut self.state else { return Vec::new() };
+        let learning = matches!(self.state, State::Learning(_));
+        let (State::Joining(joining) | State::Learning(joining)) = &mut self.state else {
+            return Vec::new();
+        };
         if joining.aged_at.is_some_and(|at| now >= at) {
             self.state = State::Active;
             return Vec::from([Step::Aged]);
@@ -258,7 +287,9 @@ impl Sync {
             let again_at = now.after(ASK_AGAIN);
             joining.attempt = Some(Attempt { nonce, started: now, again_at, sources });
             let mut steps = Vec::from([Step::Begin { nonce, from }]);
-            steps.extend(joining.finish(config, self.me, fenced, self.fenced));
+            if !learning {
+                steps.extend(joining.finish(config, self.me, fenced, self.fenced));
+            }
             return steps;
         }
         let Some(attempt) = joining.attempt.as_mut().filter(|a| now >= a.again_at) else {
@@ -277,7 +308,10 @@ impl Sync {
         file: &NodeFile,
     ) -> (bool, Vec<Step>) {
         let fenced = self.source(now, file) == Some(Source::Fenced);
-        let (State::Joining(joining), Some(config)) = (&mut self.state, &file.config) else {
+        let learning = matches!(self.state, State::Learning(_));
+        let (State::Joining(joining) | State::Learning(joining), Some(config)) =
+            (&mut self.state, &file.config)
+        else {
             return (false, Vec::new());
         };
         let done = joining.done;
@@ -303,6 +337,7 @@ impl Sync {
         progress.next = head.next;
         let step = match head.next {
             Some(cursor) => Some(Step::Ask { nonce, from, cursor }),
+            None if learning => joining.caught_up(config, now),
             None => joining.finish(config, self.me, fenced, self.fenced),
         };
         (true, step.into_iter().collect())
@@ -314,9 +349,35 @@ fn before(config: &Config) -> Option<Epoch> {
     config.epoch.0.checked_sub(1).map(Epoch)
 }
 
+/// The state of a node that does not vote.
+fn outside(config: &Config, me: NodeId, now: Instant) -> State {
+    if config.replicas.iter().any(|member| member.id == me) {
+        State::Learning(Joining::asking_from(now))
+    } else {
+        State::Outside
+    }
+}
+
 impl Joining {
     const fn asking_from(ask_from: Instant) -> Self {
-        Self { aged_at: None, ask_from, attempt: None, done: false }
+        Self { aged_at: None, ask_from, attempt: None, done: false, behind: false }
+    }
+
+    /// Whether a replica has the snapshots of a quorum, so that nothing chosen before can be missing.
+    fn caught_up(&mut self, config: &Config, now: Instant) -> Option<Step> {
+        let attempt = self.attempt.as_ref()?;
+        let complete = |member: &&Member| {
+            let progress = attempt.sources.get(&member.id);
+            progress.is_some_and(|p| p.source == Source::Active && p.next.is_none())
+        };
+        if config.masters.iter().filter(complete).count() < config.quorum() {
+            return None;
+        }
+        self.attempt = None;
+        self.ask_from = now;
+        // What was missed meanwhile takes another round.
+        self.done = !core::mem::take(&mut self.behind);
+        Some(Step::CaughtUp)
     }
 
     /// Whether enough snapshots are complete. `fenced` says that this node counts as one of the epoch before.

@@ -80,6 +80,11 @@ impl Waiters {
         woken.into_iter().filter_map(|slot| self.remove(slot)).collect()
     }
 
+    /// The keys that are waited for, in the order in which they were first.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.rooms.iter().map(|(_, room)| room.key.clone()).collect()
+    }
+
     /// Takes one whose time is up.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Ticket> {
         let slot = self.timers.pop(now)?;

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::ballot::{Ballot, COUNTER_END, Token};
 use crate::hash;
 use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
-use crate::message::{Accepted, Answer, Ask, Body, Change, Copied, Message, Relay, Snapshot, Tell};
+use crate::message::{
+    Accepted, Answer, Ask, Body, Change, Copied, Feed, Message, Relay, Snapshot, Tell,
+};
 use crate::request::{KeyRequest, Outcome, Peer, Refusal, Status};
 use crate::settings::{Limits, Timing};
 
@@ -376,6 +378,10 @@ fn sane_outcome(outcome: &Outcome) -> bool {
     }
 }
 
+fn sane_copied(copied: &Copied) -> bool {
+    copied.promised.well_formed() && sane_accepted(Some(&copied.accepted))
+}
+
 fn sane_change(change: &Change) -> bool {
     match change {
         Change::Prepare { ballot } | Change::Accepted { ballot } => ballot.well_formed(),
@@ -418,11 +424,10 @@ impl Message {
             Body::Relay(Relay::Forward { name, .. } | Relay::Cancel { name }) => ballot(name),
             Body::Snapshot(Snapshot::Ask { nonce, .. }) => ballot(nonce),
             Body::Snapshot(Snapshot::Part { nonce, copies, floor, .. }) => {
-                let sane = |copied: &Copied| {
-                    ballot(&copied.promised) && sane_accepted(Some(&copied.accepted))
-                };
-                ballot(nonce) && ballot(floor) && copies.iter().all(sane)
+                ballot(nonce) && ballot(floor) && copies.iter().all(sane_copied)
             }
+            Body::Feed(Feed::Batch { facts, .. }) => facts.iter().all(sane_copied),
+            Body::Feed(Feed::Got { .. }) => true,
             Body::Change(change) => sane_change(change),
             Body::Answer(Answer::Joining) | Body::Found(_) | Body::Standing(_) => true,
         };

@@ -25,6 +25,7 @@ use crate::bytes::Key;
 use crate::clock::Clock;
 use crate::decide::{Job, Verdict, id_of};
 use crate::entry::OpId;
+use crate::feed::Feeder;
 use crate::hash::Seeded;
 use crate::members::NodeId;
 use crate::message::{Ask, Body};
@@ -132,6 +133,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) quorum: usize,
     /// What goes out: to a master, by place.
     pub(crate) post: &'a mut VecDeque<(usize, Body)>,
+    /// What was chosen, for replicas.
+    pub(crate) facts: &'a mut Feeder,
     /// Answers to give.
     pub(crate) answers: &'a mut VecDeque<(Origin, Outcome)>,
 }

@@ -7,6 +7,7 @@ use crate::ballot::Ballot;
 use crate::decide::{Plan, Seen, Verdict, decide};
 use crate::entry::Entry;
 use crate::faults::Rule;
+use crate::feed::Fact;
 use crate::message::{Ask, Body, Tell};
 use crate::request::{Limit, NotDone, Outcome};
 use crate::round::{Base, Vote, Votes, Write, sum_up};
@@ -181,6 +182,13 @@ impl Coordinator {
     pub(super) fn chosen(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Write(write) = &self.desks[desk].phase else { return };
         let (verdict, sent, accepted) = (write.verdict.clone(), write.base.sent, write.accepted);
+        let fact = Fact {
+            key: self.desks[desk].key.clone(),
+            ballot: write.base.ballot,
+            entry: write.entry.clone(),
+            expires_at: write.at.after(write.keep),
+        };
+        scene.facts.add(scene.now, fact);
         let count = |votes: Votes| u8::try_from(votes.count()).unwrap_or(u8::MAX);
         self.conclude(scene, desk, verdict, (count(sent), count(accepted)));
     }

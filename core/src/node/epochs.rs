@@ -4,14 +4,16 @@ use alloc::vec::Vec;
 
 use super::Node;
 use crate::acceptor::Acceptor;
+use crate::ballot::{Ballot, Token};
 use crate::coordinator::Coordinator;
 use crate::disk::Then;
 use crate::effect::{Effect, Effects, Event};
 use crate::faults::Rule;
+use crate::feed::Senders;
 use crate::founding::{self, Founding};
 use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
 use crate::membership::{self, Membership};
-use crate::message::{Body, Change, Copied, Found, Snapshot};
+use crate::message::{Body, Change, Copied, Feed, Found, Snapshot};
 use crate::request::{Standing, Ticket};
 use crate::sync::{PartHead, Step};
 use crate::time::Span;
@@ -86,7 +88,8 @@ impl Node {
             | Body::Tell(_)
             | Body::Relay(_)
             | Body::Standing(_)
-            | Body::Snapshot(_) => {}
+            | Body::Snapshot(_)
+            | Body::Feed(_) => {}
         }
     }
 
@@ -98,7 +101,7 @@ impl Node {
                 let file = self.disk.file();
                 if let (Some(cluster), Some(config)) = (file.cluster, file.config.clone()) {
                     if !self.sync.is_founded() {
-                        self.peers.configure(cluster, config);
+                        self.configure(cluster, config);
                         self.sync.activated();
                     }
                     self.raise_ceiling();
@@ -113,6 +116,16 @@ impl Node {
             }
             Then::Adopt => self.adopt(out),
         }
+    }
+
+    pub(super) fn configure(&mut self, cluster: ClusterId, config: Config) {
+        self.feeder.configure(config.replicas.iter().map(|member| member.id));
+        self.peers.configure(cluster, config);
+    }
+
+    /// Records that are none yet.
+    fn empty(&self, floor: Ballot) -> Acceptor {
+        Acceptor::new(&self.settings, self.seed, floor, self.now)
     }
 
     pub(super) fn raise_ceiling(&mut self) {
@@ -180,7 +193,9 @@ impl Node {
             return;
         }
         let old = self.peers.config().map(|(_, old)| old.clone());
-        self.peers.configure(cluster, config.clone());
+        self.configure(cluster, config.clone());
+        self.learned = self.empty(Ballot::ZERO);
+        self.senders = Senders::default();
         self.sync.adopted(self.now, old.as_ref(), self.disk.file());
         self.staging = None;
         self.raise_ceiling();
@@ -220,6 +235,7 @@ impl Node {
                     self.send(from, Body::Snapshot(Snapshot::Ask { nonce, cursor }), out);
                 }
                 Step::Finish { with_own } => self.finish_sync(with_own),
+                Step::CaughtUp => self.catch_up(out),
                 Step::Aged => {}
             }
         }
@@ -232,7 +248,9 @@ impl Node {
             let mut cursor = Some(0);
             while let Some(from) = cursor {
                 let (copies, floor, next) = self.acceptor.export(self.now, from);
-                copies.into_iter().for_each(|copied| staging.absorb(self.now, copied));
+                for copied in copies {
+                    staging.absorb(self.now, copied);
+                }
                 staging.raise_floor(floor);
                 cursor = next;
             }
@@ -275,10 +293,51 @@ impl Node {
         }
     }
 
-    fn take_over(&mut self, copies: Vec<Copied>, floor: crate::ballot::Ballot) {
+    fn take_over(&mut self, copies: Vec<Copied>, floor: Ballot) {
         if let Some(staging) = &mut self.staging {
-            copies.into_iter().for_each(|copied| staging.absorb(self.now, copied));
+            for copied in copies {
+                staging.absorb(self.now, copied);
+            }
             staging.raise_floor(floor);
+        }
+    }
+
+    /// A replica puts what it took over in the place of all it knew, and tells those who wait what is new.
+    fn catch_up(&mut self, out: &mut Effects) {
+        let Some(staging) = self.staging.take() else { return };
+        self.learned = staging;
+        for key in self.waiters.keys() {
+            let view = self.peek(self.now, &key);
+            let held = view.and_then(|view| Some((view.entry.token(), view.entry.held()?)));
+            let event = match held {
+                Some((token, _)) => Event::Held { key, token },
+                None => Event::Released { key, token: Token::default() },
+            };
+            self.wake(&event, out);
+        }
+    }
+
+    /// Changes that another node has coordinated, or a replica's word that they came.
+    pub(super) fn on_feed(&mut self, from: NodeId, feed: Feed, out: &mut Effects) {
+        match feed {
+            Feed::Batch { boot, number, facts } => {
+                if !self.sync.learns() {
+                    return;
+                }
+                if !self.senders.batch(from, boot, number, facts.is_empty()) {
+                    self.sync.behind(self.now);
+                }
+                for fact in facts {
+                    if let Some(staging) = &mut self.staging {
+                        staging.absorb(self.now, fact.clone());
+                    }
+                    if let Some(event) = self.learned.absorb(self.now, fact) {
+                        self.changed(event, out);
+                    }
+                }
+                self.send(from, Body::Feed(Feed::Got { boot, number }), out);
+            }
+            Feed::Got { boot, number } => self.feeder.acknowledged(from, boot, number),
         }
     }
 
@@ -297,8 +356,7 @@ impl Node {
         let (_, quorum) = self.peers.quorum();
         if self.peers.voting(self.sync.is_active()) >= quorum && self.sync.let_go() {
             // The new masters have all that matters.
-            let floor = self.acceptor.floor();
-            self.acceptor = Acceptor::new(&self.settings, self.seed, floor, self.now);
+            self.acceptor = self.empty(self.acceptor.floor());
         }
         self.move_homes(out);
     }

@@ -157,6 +157,7 @@ impl Node {
         if up {
             return self.send(peer, Body::Standing(self.standing()), out);
         }
+        self.senders.lost(peer);
         self.coordinate(|coordinator, scene| coordinator.cancel_from(scene, peer));
         while let Some(relayed) = self.relays.pop_of(peer) {
             if relayed.writes() {

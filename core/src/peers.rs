@@ -135,11 +135,13 @@ impl Peers {
         self.config.as_ref().map(|config| (self.cluster, config))
     }
 
-    /// Whether every other master was heard from lately.
-    pub(crate) fn all_heard(&self, now: Instant) -> bool {
+    /// Whether every other master was heard from lately, and votes.
+    pub(crate) fn all_vote(&self, now: Instant) -> bool {
         let mut masters = self.config.iter().flat_map(|config| &config.masters);
         masters.all(|master| {
-            let heard_at = self.known.get(&master.id).and_then(|known| known.heard_at);
+            let known = self.known.get(&master.id);
+            let votes = known.filter(|known| self.votes(known));
+            let heard_at = votes.and_then(|known| known.heard_at);
             master.id == self.me || heard_at.is_some_and(|at| now < at.after(SILENT_AFTER))
         })
     }

@@ -28,7 +28,7 @@ pub struct ClusterId(pub u64, pub u64);
 pub struct Epoch(pub u64);
 
 /// A member as all others know it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// The incarnation that was admitted.
     pub id: NodeId,

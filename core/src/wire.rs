@@ -17,11 +17,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ballot::{Ballot, COUNTER_END, Token};
+use crate::bytes::Key;
 use crate::hash;
 use crate::members::{ClusterId, Epoch, Member, NodeFile, NodeId};
 use crate::message::{Accepted, Answer, Ask, Body, Message, Relay, Tell};
 use crate::request::{KeyRequest, Outcome, Peer, Refusal, Status};
 use crate::settings::{Limits, Timing};
+use crate::time::Span;
 
 /// The format byte of every frame.
 pub const FORMAT: u8 = 1;
@@ -118,6 +120,15 @@ pub enum ClientItem {
     Init {
         /// The client's name for the request.
         call: u64,
+        /// How long the caller waits until every configured master is met.
+        patience: Span,
+    },
+    /// Show the local record of a key: it may be stale, or not agreed.
+    Peek {
+        /// The client's name for the request.
+        call: u64,
+        /// The key.
+        key: Key,
     },
     /// Nothing but a sign of life; answered with one.
     Beat,
@@ -169,6 +180,13 @@ pub enum NodeItem {
         call: u64,
         /// What the node knows.
         status: Status,
+    },
+    /// The answer to `init`: these configured masters were not met in time. Nothing was done.
+    Unmet {
+        /// The client's name for the request.
+        call: u64,
+        /// The masters' names.
+        masters: Vec<String>,
     },
     /// The cluster changed.
     Topology(Topology),
@@ -347,6 +365,7 @@ impl Item for NodeItem {
             Self::Welcome(_)
             | Self::Refused(_)
             | Self::Status { .. }
+            | Self::Unmet { .. }
             | Self::Topology(_)
             | Self::Beat => true,
         }

@@ -17,13 +17,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ballot::{Ballot, COUNTER_END, Token};
-use crate::bytes::Key;
 use crate::hash;
 use crate::members::{ClusterId, Epoch, Member, NodeFile, NodeId};
 use crate::message::{Accepted, Answer, Ask, Body, Message, Relay, Tell};
 use crate::request::{KeyRequest, Outcome, Peer, Refusal, Status};
 use crate::settings::{Limits, Timing};
-use crate::time::Span;
 
 /// The format byte of every frame.
 pub const FORMAT: u8 = 1;
@@ -120,15 +118,6 @@ pub enum ClientItem {
     Init {
         /// The client's name for the request.
         call: u64,
-        /// How long the caller waits until every configured master is met.
-        patience: Span,
-    },
-    /// Show the local record of a key: it may be stale, or not agreed.
-    Peek {
-        /// The client's name for the request.
-        call: u64,
-        /// The key.
-        key: Key,
     },
     /// Nothing but a sign of life; answered with one.
     Beat,

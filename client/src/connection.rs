@@ -122,6 +122,7 @@ async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
         | NodeItem::Status { .. }
         | NodeItem::Topology(_)
         | NodeItem::LocalRead { .. }
+        | NodeItem::Unmet { .. }
         | NodeItem::Beat => Err(Cause::Unwelcoming),
     }
 }
@@ -219,6 +220,9 @@ impl Connection {
                 Ok(Ok(NodeItem::Status { call, status })) => {
                     self.answered(call, Reply::Status(status), cluster);
                 }
+                Ok(Ok(NodeItem::Unmet { call, masters })) => {
+                    self.answered(call, Reply::Unmet(masters), cluster);
+                }
                 Ok(Ok(NodeItem::LocalRead { call, holder })) => {
                     self.answered(call, Reply::Local(holder), cluster);
                 }
@@ -251,7 +255,8 @@ impl Connection {
                     | Outcome::Founded(_),
                 )
                 | Reply::Local(_)
-                | Reply::Status(_),
+                | Reply::Status(_)
+                | Reply::Unmet(_),
             ) => {}
         }
     }

@@ -93,7 +93,7 @@ impl From<WireRefusal> for Refusal {
 }
 
 /// Why nothing was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// No quorum of masters answered in time.
     #[error("no quorum of masters answered in time")]
@@ -125,7 +125,10 @@ pub enum Reason {
     /// A node answered something that fits no question like this.
     #[error("the node gave an answer that does not fit the question")]
     Nonsense,
-    /// `init` could not reach this master.
+    /// The node that was asked to `init` has not met these masters of its configuration.
+    #[error("not every master could be reached; missing: {}", .0.join(", "))]
+    MastersMissing(Vec<String>),
+    /// `init` lost this master on the way.
     #[error("master {:016x} could not be reached", .0.0)]
     MasterUnreachable(NodeId),
 }

@@ -173,6 +173,7 @@ impl Exchange {
                         self.tried.extend(node);
                         self.again()
                     }
+                    Reply::Unmet(masters) => self.failed(Reason::MastersMissing(masters)),
                     Reply::Outcome(
                         Outcome::Done(_)
                         | Outcome::Found(_)
@@ -218,9 +219,18 @@ impl Exchange {
             NotDone::Limit(limit) => (limit.into(), false),
             NotDone::Unreachable(master) => (Reason::MasterUnreachable(master), false),
         };
-        self.reason = Some(reason);
-        if elsewhere || self.in_doubt().is_some() {
+        if elsewhere {
+            self.reason = Some(reason);
             self.cluster.widen();
+            return self.again();
+        }
+        self.failed(reason)
+    }
+
+    /// This sending certainly had no effect, and another one would fare no better.
+    fn failed(&mut self, reason: Reason) -> Verdict {
+        if self.in_doubt().is_some() {
+            self.reason = Some(reason);
             return self.again();
         }
         Verdict::Over(Err(match reason {
@@ -244,7 +254,7 @@ impl Exchange {
             }
         }
         let connected = self.cluster.is_connected();
-        Err(match (self.doubt, self.reason) {
+        Err(match (self.doubt, self.reason.take()) {
             (Some(doubt), _) => Error::Unknown(doubt),
             (None, Some(reason)) => Error::NotDone(reason),
             (None, None) if !connected => Error::Unreachable(self.cluster.causes()),

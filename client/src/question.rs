@@ -40,6 +40,8 @@ pub(crate) enum Reply {
     Local(Option<Holder>),
     /// To [`Question::Status`].
     Status(Status),
+    /// To [`Question::Init`]: nothing was done, for want of these masters.
+    Unmet(Vec<String>),
 }
 
 /// A lock whose answer nobody awaits any more: should it be granted, it is released.

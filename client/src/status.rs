@@ -57,9 +57,10 @@ async fn ask(
     connection.forget(call);
     match arrival {
         Some(Arrival::Reply { reply: Reply::Status(status), .. }) => Ok(status),
-        Some(Arrival::Reply { reply: Reply::Outcome(_) | Reply::Local(_), .. }) => {
-            Err(Cause::Unwelcoming)
-        }
+        Some(Arrival::Reply {
+            reply: Reply::Outcome(_) | Reply::Local(_) | Reply::Unmet(_),
+            ..
+        }) => Err(Cause::Unwelcoming),
         Some(Arrival::Lost { .. } | Arrival::TooLarge { .. }) => Err(Cause::Closed),
         None => Err(Cause::TimedOut),
     }

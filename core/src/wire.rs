@@ -178,6 +178,13 @@ pub enum NodeItem {
         /// What the node knows.
         status: Status,
     },
+    /// The answer to `init`: these configured masters were not met in time. Nothing was done.
+    Unmet {
+        /// The client's name for the request.
+        call: u64,
+        /// The masters' names.
+        masters: Vec<String>,
+    },
     /// The cluster changed.
     Topology(Topology),
     /// Nothing but a sign of life.
@@ -363,6 +370,7 @@ impl Item for NodeItem {
             Self::Welcome(_)
             | Self::Refused(_)
             | Self::Status { .. }
+            | Self::Unmet { .. }
             | Self::Topology(_)
             | Self::Beat => true,
         }

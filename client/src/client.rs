@@ -75,20 +75,17 @@ impl Client {
     }
 
     /// Acquires `key` if it is free. Await the builder to do it.
-    #[must_use]
     pub fn lock(&self, key: impl Into<Key>) -> Lock {
         Lock::new(self.clone(), key.into())
     }
 
     /// Lets somebody's lease on `key` end no sooner than `ttl` from now. For one's own lease, see
     /// [`Lease::extend`](crate::Lease::extend).
-    #[must_use]
     pub fn extend(&self, key: impl Into<Key>, owner: Owner, ttl: Duration) -> Extend {
         Extend::new(self.clone(), key.into(), owner, ttl)
     }
 
     /// Replaces the value that `owner` holds on `key`; the lease ends when it would have ended.
-    #[must_use]
     pub fn update(
         &self,
         key: impl Into<Key>,
@@ -100,7 +97,6 @@ impl Client {
 
     /// Ends the ownership of `owner` on `key`; an owner that says nothing means whoever holds it. For one's own
     /// lease, see [`Lease::release`](crate::Lease::release).
-    #[must_use]
     pub fn release(&self, key: impl Into<Key>, owner: Owner) -> Release {
         Release::new(self.clone(), key.into(), owner)
     }
@@ -111,10 +107,9 @@ impl Client {
     ///
     /// [`Error::NotDone`], [`Error::Unreachable`] or [`Error::Invalid`].
     pub async fn read(&self, key: impl Into<Key>) -> Result<Option<Holder>, Error> {
-        match self.ask(key.into(), Action::Read).await? {
-            Reply::Outcome(Outcome::Found(holder)) => Ok(holder.map(Into::into)),
-            reply => Err(misfit(reply)),
-        }
+        let reply = self.ask(key.into(), Action::Read).await?;
+        let Reply::Outcome(Outcome::Found(holder)) = reply else { return Err(misfit(reply)) };
+        Ok(holder.map(Into::into))
     }
 
     /// Who holds `key` as far as the first connected endpoint knows by itself: fast, and possibly stale or not
@@ -125,10 +120,9 @@ impl Client {
     /// [`Error::NotDone`] or [`Error::Unreachable`].
     pub async fn read_local(&self, key: impl Into<Key>) -> Result<Option<Holder>, Error> {
         let deadline = Self::deadline(self.options().timeout);
-        match self.exchange(Question::Local(key.into()), deadline).run().await?.reply {
-            Reply::Local(holder) => Ok(holder.map(Into::into)),
-            reply => Err(misfit(reply)),
-        }
+        let reply = self.exchange(Question::Local(key.into()), deadline).run().await?.reply;
+        let Reply::Local(holder) = reply else { return Err(misfit(reply)) };
+        Ok(holder.map(Into::into))
     }
 
     /// Waits until somebody holds `key`, as far as a node knows by itself, for `patience` at most.
@@ -141,10 +135,11 @@ impl Client {
         key: impl Into<Key>,
         patience: Duration,
     ) -> Result<Holder, Error> {
-        match self.wait(key.into(), Action::WaitHeld, patience).await? {
-            Reply::Outcome(Outcome::Woken(Some(holder))) => Ok(holder.into()),
-            reply => Err(misfit(reply)),
-        }
+        let reply = self.wait(key.into(), Action::WaitHeld, patience).await?;
+        let Reply::Outcome(Outcome::Woken(Some(holder))) = reply else {
+            return Err(misfit(reply));
+        };
+        Ok(holder.into())
     }
 
     /// Waits until nobody holds `key` any more, as far as a node knows by itself, for `patience` at most.
@@ -158,10 +153,9 @@ impl Client {
         key: impl Into<Key>,
         patience: Duration,
     ) -> Result<(), Error> {
-        match self.wait(key.into(), Action::WaitReleased, patience).await? {
-            Reply::Outcome(Outcome::Woken(None)) => Ok(()),
-            reply => Err(misfit(reply)),
-        }
+        let reply = self.wait(key.into(), Action::WaitReleased, patience).await?;
+        let Reply::Outcome(Outcome::Woken(None)) = reply else { return Err(misfit(reply)) };
+        Ok(())
     }
 
     /// Declares a new cluster of the members that the nodes were configured with: no lease exists, and the
@@ -198,7 +192,8 @@ impl Client {
     async fn wait(&self, key: Key, action: Action, patience: Duration) -> Result<Reply, Error> {
         /// How much later than the node we give up.
         const GRACE: Duration = Duration::from_secs(1);
-        let (patience, deadline) = (Self::deadline(patience), Self::deadline(patience + GRACE));
+        let (patience, deadline) =
+            (Self::deadline(patience), Self::deadline(patience.saturating_add(GRACE)));
         let question = Question::Key { key, action, patience, wait: None };
         Ok(self.exchange(question, deadline).run().await?.reply)
     }
@@ -240,5 +235,23 @@ async fn give_back(cluster: Arc<Cluster>, mut orphaned: UnboundedReceiver<(Orpha
         let release = Exchange::new(&cluster, question, deadline);
         // Should it fail, the lease ends by itself.
         tokio::spawn(async move { drop(release.run().await) });
+    }
+}
+
+#[cfg(test)]
+impl Client {
+    /// Returns once there is a connection to `node`.
+    pub(crate) async fn reaches(&self, node: leasehold_core::NodeId, address: &str) {
+        let deadline = Self::deadline(Duration::from_secs(60));
+        while self.cluster().reach(Some(node), address, deadline).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Returns once nothing is connected.
+    pub(crate) async fn disconnected(&self) {
+        while self.cluster().is_connected() {
+            tokio::task::yield_now().await;
+        }
     }
 }

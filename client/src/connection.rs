@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, VERSIONS, Welcome};
 use leasehold_core::{Instant, NodeId, Outcome};
@@ -25,6 +26,9 @@ use crate::question::{Orphan, Reply};
 const QUEUE: usize = 1 << 10;
 /// Bytes after which a batch is written although more is queued.
 const BATCH: usize = 64 << 10;
+
+/// No setting makes signs of life more frequent.
+const SHORTEST_BEAT: Duration = Duration::from_millis(1);
 
 /// A connection that has been welcomed, with its two halves.
 #[derive(Debug)]
@@ -267,7 +271,7 @@ impl Connection {
         mut queue: Queue,
         options: &Options,
     ) -> Cause {
-        let mut beat = interval(options.beat);
+        let mut beat = interval(options.beat.max(SHORTEST_BEAT));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut frame = Frame::default();
         loop {
@@ -296,8 +300,8 @@ impl Connection {
     fn encode(&self, call: Option<u64>, item: &ClientItem, frame: &mut Frame) {
         let mut calls = lock_up(&self.calls);
         let Some(call) = call else {
-            // Signs of life and cancellations are small.
-            drop(frame.push(item));
+            let fits = frame.push(item);
+            debug_assert!(fits.is_ok(), "signs of life and cancellations are small");
             return;
         };
         let Some(pending) = calls.pending.get_mut(&call) else { return };

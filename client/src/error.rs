@@ -155,6 +155,9 @@ pub enum Doubt {
     /// An earlier sending went unanswered, and what the cluster says now fits both.
     #[error("an earlier sending went unanswered, and the key has changed since")]
     Overtaken,
+    /// A lock took effect, and until when it may be believed could not be found out. It is being released.
+    #[error("it took effect, but until when could not be confirmed; it is being released")]
+    Unconfirmed,
     /// The answer was none to this question.
     #[error("the node gave an answer that does not fit the question")]
     Nonsense,

@@ -233,10 +233,8 @@ impl Exchange {
             self.reason = Some(reason);
             return self.again();
         }
-        Verdict::Over(Err(match reason {
-            Reason::TooLate if self.question.waits() => Error::TimedOut,
-            reason => Error::NotDone(reason),
-        }))
+        let waited = reason == Reason::TooLate && self.question.waits();
+        Verdict::Over(Err(if waited { Error::TimedOut } else { Error::NotDone(reason) }))
     }
 
     /// Whether another node is connected that was not asked yet.

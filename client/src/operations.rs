@@ -161,9 +161,11 @@ impl Claim {
         loop {
             self.id = next;
             let action = Action::Extend { id: self.id, owner: owner.clone(), lease };
-            match extend_once(client, &self.key, action, deadline).await? {
-                (Some(valid_until), done) => return Ok((valid_until, done)),
-                (None, _) => next = next_step(next),
+            match extend_once(client, &self.key, action, deadline).await {
+                Ok((Some(valid_until), done)) => return Ok((valid_until, done)),
+                Ok((None, _)) => next = next_step(next),
+                // Whatever became of the extension: the lock was acquired, at some point.
+                Err(_) => return Err(Error::Unknown(Doubt::Unconfirmed)),
             }
         }
     }
@@ -360,13 +362,10 @@ impl IntoFuture for Release {
 /// Whether a refusal says that what was to be released is gone; `None` if it does not tell, because values
 /// do not name ownerships.
 fn gone(reply: &Reply, owner: &Owner) -> Option<bool> {
-    match (reply, owner.token) {
-        (Reply::Outcome(Outcome::Refused(WireRefusal::Held(holder))), Some(token)) => {
-            Some(holder.token != token)
-        }
-        (Reply::Outcome(Outcome::Refused(WireRefusal::Held(_))), None) => None,
-        _ => Some(true),
-    }
+    let Reply::Outcome(Outcome::Refused(WireRefusal::Held(holder))) = reply else {
+        return Some(true);
+    };
+    owner.token.map(|token| holder.token != token)
 }
 
 async fn perform(

@@ -3,8 +3,13 @@
 
 extern crate alloc;
 
+mod acceptor;
 mod ballot;
 mod bytes;
+mod clock;
+mod coordinator;
+mod decide;
+mod disk;
 mod effect;
 mod entry;
 pub mod faults;
@@ -12,9 +17,16 @@ pub mod hash;
 mod members;
 mod message;
 mod node;
+mod peers;
+mod relay;
 mod request;
+mod round;
 mod settings;
+mod slab;
+mod sync;
 mod time;
+mod timers;
+mod waiters;
 pub mod wire;
 
 pub use ballot::{Ballot, COUNTER_END, Token};

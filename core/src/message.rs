@@ -6,7 +6,7 @@ use crate::ballot::{Ballot, Token};
 use crate::bytes::Key;
 use crate::entry::Entry;
 use crate::members::{ClusterId, Config, Epoch};
-use crate::request::{KeyRequest, Outcome, Standing, Ticket};
+use crate::request::{KeyRequest, Outcome, Standing};
 use crate::time::Span;
 
 /// One message between two nodes.
@@ -33,10 +33,8 @@ pub enum Body {
     Relay(Relay),
     /// The founding of a cluster.
     Found(Found),
-    /// How the sender is.
+    /// How the sender is, every second and whenever it changes.
     Standing(Standing),
-    /// A newer configuration than the receiver's.
-    Config(Config),
 }
 
 /// Questions of a coordinator to a master.
@@ -153,25 +151,25 @@ pub enum Tell {
     },
 }
 
-/// A request of another node's client.
+/// A request of another node's client. Each is named by a ballot that its sender drew for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Relay {
     /// Coordinate this for me.
     Forward {
         /// The sender's name for it.
-        ticket: Ticket,
+        name: Ballot,
         /// The request.
         request: KeyRequest,
     },
     /// Nobody waits for this any more.
     Cancel {
         /// The sender's name for it.
-        ticket: Ticket,
+        name: Ballot,
     },
     /// The answer to a forwarded request.
     Answered {
         /// The receiver's name for it.
-        ticket: Ticket,
+        name: Ballot,
         /// The answer.
         outcome: Outcome,
     },

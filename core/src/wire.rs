@@ -424,12 +424,9 @@ impl Message {
                 ballot(round) && sane_accepted(accepted.as_ref())
             }
             Body::Tell(Tell::Settle { token, .. }) => sane_token(*token),
-            Body::Relay(Relay::Answered { outcome, .. }) => sane_outcome(outcome),
-            Body::Config(config) => config.well_formed(),
-            Body::Answer(Answer::Joining)
-            | Body::Relay(Relay::Forward { .. } | Relay::Cancel { .. })
-            | Body::Found(_)
-            | Body::Standing(_) => true,
+            Body::Relay(Relay::Answered { name, outcome }) => ballot(name) && sane_outcome(outcome),
+            Body::Relay(Relay::Forward { name, .. } | Relay::Cancel { name }) => ballot(name),
+            Body::Answer(Answer::Joining) | Body::Found(_) | Body::Standing(_) => true,
         };
         self.counter < COUNTER_END && body
     }

@@ -5,6 +5,7 @@ mod dev;
 mod exit;
 mod logs;
 mod node;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     match line.command {
         Command::Dev(args) => dev::run(&line.global, &args),
-        Command::Node(args) => node::run(&line.global, &args),
+        Command::Node(args) => node::run(&line.global, args),
         Command::Client(command) => cli::run(&line.global, command),
     }
 }

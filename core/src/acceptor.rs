@@ -1,0 +1,385 @@
+//! The acceptor: what a master has promised and accepted (protocol, sections 4, 5.1, 5.3 and 7).
+//!
+//! Per key there is a *record*: a promise, which is open while its proposer may turn it into an accept, and what
+//! was accepted last. For all keys without a record the *floor* stands: it is at least every promise that was
+//! forgotten, so that forgetting never lets a lower ballot in again.
+//!
+//! Invariants: a record's promise is not below what it accepted; an accept needs this very acceptor's open
+//! promise of the same ballot; the floor is not below any promise of a removed record; an entry that was accepted
+//! is kept for the horizon after it died, unless all masters agreed to drop it.
+
+#![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
+
+use alloc::collections::VecDeque;
+
+use crate::ballot::{Ballot, Token};
+use crate::bytes::Key;
+use crate::effect::Event;
+use crate::entry::Entry;
+use crate::faults::Rule;
+use crate::hash::Seeded;
+use crate::message::{Accepted, Answer};
+use crate::settings::{Settings, Timing};
+use crate::slab::{Keyed, Shelf, Slot};
+use crate::time::{Instant, Span};
+use crate::timers::Wheel;
+
+/// How long an entry that is over is kept before the key's home is asked to settle it.
+const STALE_AFTER: Span = Span::from_secs(3);
+/// The most timers that one call works off; the rest fire at the next one.
+const BATCH: usize = 4_096;
+/// The most keys that wait for being settled; further ones go by age.
+const STALE_QUEUE: usize = 4_096;
+
+/// One key at one master.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Record {
+    key: Key,
+    promised: Ballot,
+    promised_at: Instant,
+    open: bool,
+    accepted: Option<Written>,
+}
+
+/// What a record has accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Written {
+    ballot: Ballot,
+    entry: Entry,
+    at: Instant,
+    /// For a held entry; for a free one the same as `at`.
+    expires_at: Instant,
+    /// Whether the end of the lease was reported, or there was none.
+    ended: bool,
+    /// Whether the home was asked to settle it.
+    reported: bool,
+}
+
+impl Keyed for Record {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl Written {
+    fn remaining(&self, now: Instant) -> Span {
+        match self.entry {
+            Entry::Held(_) => self.expires_at.since(now),
+            Entry::Free { .. } => Span::ZERO,
+        }
+    }
+
+    fn report(&self, now: Instant) -> Accepted {
+        Accepted { ballot: self.ballot, entry: self.entry.clone(), remaining: self.remaining(now) }
+    }
+}
+
+/// How often records went, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Forgotten {
+    pub(crate) by_agreement: u64,
+    pub(crate) by_age: u64,
+}
+
+/// The acceptor of one master.
+#[derive(Clone, Debug)]
+pub(crate) struct Acceptor {
+    records: Shelf<Record>,
+    timers: Wheel,
+    floor: Ballot,
+    timing: Timing,
+    horizon: Span,
+    limit: usize,
+    leases: usize,
+    forgotten: Forgotten,
+    /// Keys whose entries are over and still here.
+    stale: VecDeque<(Key, Token)>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(settings: &Settings, seed: (u64, u64), floor: Ballot, now: Instant) -> Self {
+        let mut horizon = settings.timing.horizon();
+        if Rule::Horizon.is_out() {
+            horizon = settings.timing.max_lease;
+        }
+        Self {
+            records: Shelf::new(Seeded(seed)),
+            timers: Wheel::new(now),
+            floor,
+            timing: settings.timing,
+            horizon,
+            limit: usize::try_from(settings.limits.records).unwrap_or(usize::MAX),
+            leases: 0,
+            forgotten: Forgotten::default(),
+            stale: VecDeque::new(),
+        }
+    }
+
+    /// Answers a `Prepare`.
+    pub(crate) fn prepare(&mut self, now: Instant, key: &Key, ballot: Ballot) -> Answer {
+        let Some(slot) = self.records.find(key) else {
+            let floor = if Rule::Floor.is_out() { Ballot::ZERO } else { self.floor };
+            if ballot.counter <= floor.counter {
+                return Answer::NotPromised { ballot, counter: floor.counter };
+            }
+            if self.records.len() >= self.limit {
+                return Answer::Full { ballot };
+            }
+            let slot = self.records.insert(Record {
+                key: key.clone(),
+                promised: ballot,
+                promised_at: now,
+                open: true,
+                accepted: None,
+            });
+            self.timers.set(slot, now.after(self.timing.promise_timeout));
+            return Answer::Promise { ballot, accepted: None, floor };
+        };
+        let record = &mut self.records[slot];
+        if ballot != record.promised {
+            if ballot.counter <= record.promised.counter {
+                return Answer::NotPromised { ballot, counter: record.promised.counter };
+            }
+            record.promised = ballot;
+            record.promised_at = now;
+            record.open = true;
+        }
+        let accepted = record.accepted.as_ref().map(|written| written.report(now));
+        Answer::Promise { ballot, accepted, floor: self.floor }
+    }
+
+    /// Answers an `Accept`, and says what it changed for those who watch the key.
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        ballot: Ballot,
+        entry: Entry,
+        keep: Span,
+    ) -> (Answer, Option<Event>) {
+        let Some(slot) = self.records.find(key).or_else(|| self.record_for_fault(now, key, ballot))
+        else {
+            return (Answer::NotAccepted { ballot, counter: self.floor.counter }, None);
+        };
+        let record = &mut self.records[slot];
+        if record.accepted.as_ref().is_some_and(|written| written.ballot == ballot) {
+            return (Answer::Accepted { ballot }, None);
+        }
+        if !record.honours(ballot, now, self.timing.promise_timeout) {
+            return (Answer::NotAccepted { ballot, counter: record.promised.counter }, None);
+        }
+        record.promised = implied_promise(ballot);
+        record.open = true;
+        if Rule::ImpliedAge.is_out() {
+            record.promised_at = now;
+        }
+        let held = matches!(entry, Entry::Held(_));
+        let token = entry.token();
+        let before = record.accepted.replace(Written {
+            ballot,
+            entry,
+            at: now,
+            expires_at: if held { now.after(keep) } else { now },
+            ended: !held,
+            reported: false,
+        });
+        let was_live = before.as_ref().is_some_and(|written| !written.ended);
+        self.leases += usize::from(held);
+        self.leases -= usize::from(was_live);
+        let due = if held { now.after(keep) } else { now.after(STALE_AFTER) };
+        self.timers.set_sooner(slot, due);
+        let key = key.clone();
+        let event = match (held, was_live) {
+            (true, _) => Some(Event::Held { key, token }),
+            (false, true) => Some(Event::Released { key, token }),
+            (false, false) => None,
+        };
+        (Answer::Accepted { ballot }, event)
+    }
+
+    /// With the rule taken out that an accept needs a promise, makes one up.
+    fn record_for_fault(&mut self, now: Instant, key: &Key, ballot: Ballot) -> Option<Slot> {
+        (Rule::OwnPromise.is_out() && ballot.counter > self.floor.counter).then(|| {
+            self.records.insert(Record {
+                key: key.clone(),
+                promised: ballot,
+                promised_at: now,
+                open: true,
+                accepted: None,
+            })
+        })
+    }
+
+    /// What was accepted for the key.
+    pub(crate) fn accepted(&self, now: Instant, key: &[u8]) -> Option<Accepted> {
+        let record = &self.records[self.records.find(key)?];
+        record.accepted.as_ref().map(|written| written.report(now))
+    }
+
+    /// The entry of the key, and how much longer it is kept.
+    pub(crate) fn entry(&self, now: Instant, key: &[u8]) -> Option<(&Entry, Span)> {
+        let written = self.records[self.records.find(key)?].accepted.as_ref()?;
+        Some((&written.entry, written.remaining(now)))
+    }
+
+    /// Whether the key's promise is the one that an accept at `ballot` implied.
+    pub(crate) fn implied_by(&self, key: &[u8], ballot: Ballot) -> bool {
+        self.records.find(key).is_some_and(|slot| {
+            let record = &self.records[slot];
+            record.open && record.promised == implied_promise(ballot)
+        })
+    }
+
+    /// Closes a promise that will not be used. The bound stays.
+    pub(crate) fn abort(&mut self, key: &[u8], ballot: Ballot) {
+        let Some(slot) = self.records.find(key) else { return };
+        let record = &mut self.records[slot];
+        if record.promised == ballot {
+            record.open = false;
+            if record.accepted.is_none() {
+                self.remove(slot);
+            }
+        }
+    }
+
+    /// Drops a record that all masters agreed on, unless something newer has begun.
+    pub(crate) fn forget(&mut self, now: Instant, key: &[u8], ballot: Ballot) {
+        let Some(slot) = self.records.find(key) else { return };
+        let record = &self.records[slot];
+        let agreed = record.accepted.as_ref().is_some_and(|written| written.ballot == ballot);
+        let idle = !record.is_open(now, self.timing.promise_timeout)
+            || record.promised == implied_promise(ballot);
+        if agreed && idle {
+            self.remove(slot);
+            self.forgotten.by_agreement += 1;
+        }
+    }
+
+    /// Works off what became due, and tells of leases that ended.
+    pub(crate) fn tick(&mut self, now: Instant, mut tell: impl FnMut(Event)) {
+        for _ in 0..BATCH {
+            let Some(slot) = self.timers.pop(now) else { break };
+            let Some(record) = self.records.get(slot) else { continue };
+            let Some(written) = &record.accepted else {
+                let promise_ends = record.promised_at.after(self.timing.promise_timeout);
+                if record.open && now < promise_ends {
+                    self.timers.set(slot, promise_ends);
+                } else {
+                    self.remove(slot);
+                }
+                continue;
+            };
+            if !written.ended && now < written.expires_at {
+                self.timers.set(slot, written.expires_at);
+                continue;
+            }
+            let ended_now = !written.ended;
+            let (key, token) = (record.key.clone(), written.entry.token());
+            let age_from = if Rule::AgeFromPromise.is_out() {
+                written.at
+            } else {
+                written.at.max(record.promised_at)
+            };
+            let (over, stale_at) = (age_from.after(self.horizon), stale_at(written));
+            if ended_now {
+                self.leases -= 1;
+                tell(Event::Expired { key, token });
+            } else if now >= over && !record.is_open(now, self.timing.promise_timeout) {
+                self.remove(slot);
+                self.forgotten.by_age += 1;
+                continue;
+            } else if !written.reported && now >= stale_at && self.stale.len() < STALE_QUEUE {
+                self.stale.push_back((key, token));
+            }
+            let reported = now >= stale_at;
+            self.timers
+                .set(slot, if reported { over.max(now.after(STALE_AFTER)) } else { stale_at });
+            if let Some(written) = &mut self.records[slot].accepted {
+                written.ended = true;
+                written.reported |= reported;
+            }
+        }
+    }
+
+    /// A key whose entry is over, to be settled by its home; each at most once.
+    pub(crate) fn next_stale(&mut self) -> Option<(Key, Token)> {
+        self.stale.pop_front()
+    }
+
+    pub(crate) fn has_stale(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timers.deadline()
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        if let Some(record) = self.records.remove(slot) {
+            self.timers.clear(slot);
+            self.floor = self.floor.max(record.promised);
+            self.leases -= usize::from(record.accepted.is_some_and(|written| !written.ended));
+        }
+    }
+
+    pub(crate) fn records(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) const fn leases(&self) -> usize {
+        self.leases
+    }
+
+    pub(crate) const fn forgotten(&self) -> Forgotten {
+        self.forgotten
+    }
+
+    /// Panics if an invariant is broken. Walks all records.
+    pub(crate) fn check(&self, ceiling: u64) {
+        let mut leases = 0;
+        for (slot, record) in self.records.iter() {
+            assert_eq!(self.records.find(&record.key), Some(slot), "the index finds every record");
+            assert!(record.promised.counter <= ceiling, "nothing promised above the ceiling");
+            if let Some(written) = &record.accepted {
+                assert!(record.promised >= written.ballot, "a promise is not below its accept");
+                leases += usize::from(!written.ended);
+            } else {
+                assert!(record.open, "a closed promise alone is not kept");
+            }
+        }
+        assert_eq!(leases, self.leases, "leases are counted");
+    }
+}
+
+/// What accepting at `ballot` promises along with it.
+fn implied_promise(ballot: Ballot) -> Ballot {
+    if Rule::ImpliedPromise.is_out() { ballot } else { ballot.next() }
+}
+
+/// When the home is asked to settle this.
+fn stale_at(written: &Written) -> Instant {
+    written.expires_at.max(written.at).after(STALE_AFTER)
+}
+
+impl Record {
+    fn is_open(&self, now: Instant, promise_timeout: Span) -> bool {
+        self.open && now < self.promised_at.after(promise_timeout)
+    }
+
+    /// Whether an accept at `ballot` may be taken now.
+    fn honours(&self, ballot: Ballot, now: Instant, promise_timeout: Span) -> bool {
+        if Rule::OwnPromise.is_out() && ballot > self.promised {
+            return true;
+        }
+        let implied = self.accepted.as_ref().filter(|written| written.ballot.next() == ballot);
+        let lowered = Rule::ImpliedPromise.is_out()
+            && implied.is_some_and(|written| written.ballot == self.promised);
+        if (self.promised != ballot && !lowered) || !self.is_open(now, promise_timeout) {
+            return false;
+        }
+        match implied {
+            Some(written) => written.entry.held().is_none() || now < written.expires_at,
+            None => true,
+        }
+    }
+}

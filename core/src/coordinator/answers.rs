@@ -1,0 +1,180 @@
+//! What masters answer, and what follows from it.
+
+use alloc::vec::Vec;
+
+use super::rounds::FORGET_AFTER;
+use super::{Coordinator, Phase, Place, Query, Scene, Task, Turn};
+use crate::ballot::Ballot;
+use crate::decide::{Plan, decide};
+use crate::faults::Rule;
+use crate::message::{Accepted, Answer, Ask};
+use crate::round::{Report, Votes, sum_up};
+use crate::slab::Slot;
+
+impl Coordinator {
+    /// Takes the answer of the master at place `from`. Answers count only in the phase they belong to.
+    pub(crate) fn answer(&mut self, scene: &mut Scene<'_>, from: usize, answer: Answer) {
+        match answer {
+            Answer::Promise { ballot, accepted, floor } => {
+                let report = Report { accepted, floor, at: scene.now };
+                self.on_promise(scene, from, ballot, report);
+            }
+            Answer::NotPromised { ballot, counter } => {
+                scene.clock.observe(counter);
+                self.on_not_promised(scene, from, ballot, false);
+            }
+            Answer::Full { ballot } => self.on_not_promised(scene, from, ballot, true),
+            Answer::Accepted { ballot } => self.on_accepted(scene, from, ballot),
+            Answer::NotAccepted { ballot, counter } => {
+                scene.clock.observe(counter);
+                self.on_not_accepted(scene, from, ballot);
+            }
+            Answer::Has { round, accepted } => self.on_has(scene, from, round, accepted),
+            Answer::Joining => {}
+        }
+    }
+
+    /// The desk whose round is at exactly this ballot.
+    fn desk_at(&self, scene: &Scene<'_>, ballot: Ballot) -> Option<Slot> {
+        let Some(&Turn::Desk(desk)) = self.turns.get(&ballot.counter) else { return None };
+        let current = self.desks.get(desk).and_then(super::Desk::ballot) == Some(ballot);
+        (scene.clock.made(ballot) && current).then_some(desk)
+    }
+
+    fn on_promise(&mut self, scene: &mut Scene<'_>, from: usize, ballot: Ballot, report: Report) {
+        let Some(desk) = self.desk_at(scene, ballot) else { return };
+        let place = &mut self.desks[desk];
+        match &mut place.phase {
+            Phase::Vote(vote) => {
+                if !vote.promised.has(from) {
+                    vote.promised.add(from);
+                    vote.reports.push(report);
+                    if vote.promised.count() >= scene.quorum {
+                        self.promised(scene, desk);
+                    }
+                }
+            }
+            // A late promise gets the accept, too, so that all masters come to agree.
+            Phase::Write(write) if !write.base.sent.has(from) && scene.now < write.until => {
+                write.base.sent.add(from);
+                let accept = write.accept(&place.key);
+                scene.ask([from], &accept);
+            }
+            Phase::Write(_) | Phase::Rest | Phase::Pause(_) => {}
+        }
+    }
+
+    fn on_not_promised(&mut self, scene: &mut Scene<'_>, from: usize, ballot: Ballot, full: bool) {
+        let Some(desk) = self.desk_at(scene, ballot) else { return };
+        let Phase::Vote(vote) = &mut self.desks[desk].phase else { return };
+        if full {
+            vote.full.add(from);
+        } else {
+            vote.denied.add(from);
+        }
+        let against = vote.denied.without(vote.promised).count();
+        let no_room = vote.full.without(vote.denied).without(vote.promised).count();
+        let spare = scene.masters - scene.quorum;
+        if against > spare {
+            self.again(scene, desk);
+        } else if against + no_room > spare {
+            self.no_room(scene, desk);
+        }
+    }
+
+    fn on_accepted(&mut self, scene: &mut Scene<'_>, from: usize, ballot: Ballot) {
+        let Some(desk) = self.desk_at(scene, ballot) else { return };
+        let Phase::Write(write) = &mut self.desks[desk].phase else { return };
+        if scene.now >= write.until && !Rule::OpTimeout.is_out() {
+            return;
+        }
+        write.accepted.add(from);
+        let first = !write.chosen && write.accepted.count() >= scene.quorum;
+        write.chosen |= first;
+        if write.is_settled(scene.masters) {
+            self.desk_timers.set_sooner(desk, scene.now.after(FORGET_AFTER));
+        }
+        if first {
+            self.chosen(scene, desk);
+        }
+    }
+
+    fn on_not_accepted(&mut self, scene: &mut Scene<'_>, from: usize, ballot: Ballot) {
+        let Some(desk) = self.desk_at(scene, ballot) else { return };
+        let Phase::Write(write) = &mut self.desks[desk].phase else { return };
+        write.refused.add(from);
+        if write.is_hopeless(scene.quorum) {
+            self.again(scene, desk);
+        }
+    }
+
+    /// Asks the masters what they hold.
+    pub(super) fn query(&mut self, scene: &mut Scene<'_>, task: Task) {
+        let round = scene.clock.fresh(scene.now);
+        let ask = Ask::Query { key: task.key.clone(), round };
+        let resend_at = scene.now.after(self.resend_after());
+        let first_end = task.until.min(task.give_up).min(resend_at);
+        let reports = Vec::with_capacity(scene.quorum);
+        let query = Query { round, answered: Votes::default(), reports, resend_at };
+        let slot = self.admit(Task { place: Place::Query(query), ..task });
+        self.task_timers.set(slot, first_end);
+        self.turns.insert(round.counter, Turn::Query(slot));
+        scene.ask(0..scene.masters, &ask);
+    }
+
+    fn on_has(
+        &mut self,
+        scene: &mut Scene<'_>,
+        from: usize,
+        round: Ballot,
+        accepted: Option<Accepted>,
+    ) {
+        let Some(&Turn::Query(slot)) = self.turns.get(&round.counter) else { return };
+        let task = &mut self.tasks[slot];
+        let Place::Query(query) = &mut task.place else { return };
+        if query.round != round || query.answered.has(from) {
+            return;
+        }
+        query.answered.add(from);
+        query.reports.push(Report { accepted, floor: Ballot::ZERO, at: scene.now });
+        if query.answered.count() < scene.quorum {
+            return;
+        }
+        let mut seen = sum_up(&query.reports, scene.now);
+        seen.unanimous |= Rule::Unanimity.is_out();
+        match decide(&task.job, &seen, Ballot::ZERO, None) {
+            Plan::Answer(verdict) => {
+                let outcome = self.outcome(scene, &self.tasks[slot], verdict, (0, 0));
+                self.end(scene, slot, outcome);
+            }
+            Plan::Write { .. } => self.read_by_vote(slot, round),
+        }
+    }
+
+    /// What the masters hold is not the same everywhere: the read goes to its desk and settles it.
+    fn read_by_vote(&mut self, slot: Slot, round: Ballot) {
+        self.turns.remove(&round.counter);
+        let task = &mut self.tasks[slot];
+        let (key, give_up) = (task.key.clone(), task.give_up);
+        let desk = match self.desks.find(&key) {
+            Some(desk) => desk,
+            None => self.desks.insert(super::Desk::new(key)),
+        };
+        self.tasks[slot].place = Place::Queue(desk);
+        self.task_timers.set(slot, give_up);
+        self.desks[desk].queue.push_back(slot);
+        self.make_ready(desk);
+    }
+
+    /// Asks again those that have not answered a query.
+    pub(super) fn query_again(&mut self, scene: &mut Scene<'_>, slot: Slot) {
+        let resend_after = self.resend_after();
+        let task = &mut self.tasks[slot];
+        let Place::Query(query) = &mut task.place else { return };
+        query.resend_at = scene.now.after(resend_after);
+        let due = query.resend_at.min(task.until).min(task.give_up);
+        let missing = (0..scene.masters).filter(|&master| !query.answered.has(master));
+        scene.ask(missing, &Ask::Query { key: task.key.clone(), round: query.round });
+        self.task_timers.set(slot, due);
+    }
+}

@@ -1,0 +1,490 @@
+//! The coordinator: takes requests about keys through votes and writes to an answer (protocol, section 5).
+//!
+//! Every request is a *task*. A read first asks a quorum and is usually answered from that. Everything else
+//! goes through the key's *desk*, which works on one task at a time while the others queue; locks that wait for a
+//! held key are parked there. After a write was chosen, the desk remembers it for a while: the next task of the key
+//! can start from there and needs one round trip instead of two.
+//!
+//! Invariants: a desk works on one task, at one ballot, at a time; every task is answered exactly once; nothing is
+//! sent or counted for a task after its `op_timeout`.
+
+#![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
+
+mod answers;
+mod parking;
+mod rounds;
+mod timers;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use crate::ballot::Ballot;
+use crate::bytes::Key;
+use crate::clock::Clock;
+use crate::decide::{Job, Verdict, id_of};
+use crate::entry::OpId;
+use crate::hash::Seeded;
+use crate::members::NodeId;
+use crate::message::{Ask, Body};
+use crate::request::{Action, Done, Limit, NotDone, Outcome, Refusal, Ticket};
+use crate::round::{Report, Vote, Votes, Write};
+use crate::settings::{Limits, Settings, Timing};
+use crate::slab::{Keyed, Shelf, Slab, Slot};
+use crate::time::{Instant, Span};
+use crate::timers::Wheel;
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    /// A client of this node.
+    Client(Ticket),
+    /// A node that forwarded its client's request.
+    Node(NodeId, Ballot),
+    /// Nobody: the node's own housekeeping.
+    Own,
+}
+
+/// A request on its way to an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Task {
+    origin: Origin,
+    key: Key,
+    job: Job,
+    arrived: Instant,
+    give_up: Instant,
+    /// When `op_timeout` ends; set once the task leaves the queue.
+    until: Instant,
+    place: Place,
+    tries: u32,
+    /// The lowest ballot at which this task sent an accept.
+    sent_from: Option<Ballot>,
+    /// When it sent the first.
+    first_accept: Option<Instant>,
+    /// The caller is gone.
+    cancelled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// In its desk's queue.
+    Queue(Slot),
+    /// On its desk.
+    Work(Slot),
+    /// Waits at its desk for the key to become free.
+    Parked(Slot),
+    /// A read that asks around.
+    Query(Query),
+}
+
+/// A read's question to the masters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Query {
+    round: Ballot,
+    answered: Votes,
+    reports: Vec<Report>,
+    resend_at: Instant,
+}
+
+/// Where the operations of one key are worked on.
+#[derive(Clone, Debug)]
+struct Desk {
+    key: Key,
+    /// The task being worked on. A write may go on without one after its task's patience ended.
+    task: Option<Slot>,
+    phase: Phase,
+    queue: VecDeque<Slot>,
+    parked: VecDeque<Slot>,
+    /// When the first parked task is tried again at the latest.
+    unpark_at: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    Rest,
+    /// Before another vote.
+    Pause(Instant),
+    Vote(Vote),
+    Write(Write),
+}
+
+impl Keyed for Desk {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+/// What a ballot of ours stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Turn {
+    Desk(Slot),
+    Query(Slot),
+}
+
+/// What the coordinator needs to know of its node while it works.
+#[derive(Debug)]
+pub(crate) struct Scene<'a> {
+    pub(crate) now: Instant,
+    pub(crate) clock: &'a mut Clock,
+    /// How many masters there are.
+    pub(crate) masters: usize,
+    pub(crate) quorum: usize,
+    /// What goes out: to a master, by place.
+    pub(crate) post: &'a mut VecDeque<(usize, Body)>,
+    /// Answers to give.
+    pub(crate) answers: &'a mut VecDeque<(Origin, Outcome)>,
+}
+
+impl Scene<'_> {
+    fn ask(&mut self, masters: impl IntoIterator<Item = usize>, ask: &Ask) {
+        for master in masters {
+            self.post.push_back((master, Body::Ask(ask.clone())));
+        }
+    }
+}
+
+/// All operations that this node coordinates.
+#[derive(Clone, Debug)]
+pub(crate) struct Coordinator {
+    timing: Timing,
+    limits: Limits,
+    desks: Shelf<Desk>,
+    desk_timers: Wheel,
+    tasks: Slab<Task>,
+    task_timers: Wheel,
+    by_origin: HashMap<Origin, Slot, Seeded>,
+    turns: HashMap<u64, Turn, Seeded>,
+    /// Desks with something to start.
+    ready: VecDeque<Slot>,
+    jitter: Jitter,
+}
+
+impl Coordinator {
+    pub(crate) fn new(settings: &Settings, seed: (u64, u64), now: Instant) -> Self {
+        Self {
+            timing: settings.timing,
+            limits: settings.limits,
+            desks: Shelf::new(Seeded(seed)),
+            desk_timers: Wheel::new(now),
+            tasks: Slab::new(),
+            task_timers: Wheel::new(now),
+            by_origin: HashMap::with_hasher(Seeded(seed)),
+            turns: HashMap::with_hasher(Seeded(seed)),
+            ready: VecDeque::new(),
+            jitter: Jitter(seed.0 ^ seed.1.rotate_left(32)),
+        }
+    }
+
+    /// Takes a request on.
+    pub(crate) fn submit(
+        &mut self,
+        scene: &mut Scene<'_>,
+        origin: Origin,
+        key: Key,
+        job: Job,
+        patience: Span,
+    ) {
+        if self.tasks.len() >= usize::try_from(self.limits.operations).unwrap_or(usize::MAX) {
+            let outcome = Outcome::NotDone(NotDone::Limit(Limit::Operations));
+            return scene.answers.push_back((origin, outcome));
+        }
+        let now = scene.now;
+        let mut task = Task {
+            origin,
+            key,
+            arrived: now,
+            give_up: now.after(patience),
+            until: now.after(self.timing.op_timeout),
+            place: Place::Queue(0),
+            tries: 0,
+            sent_from: None,
+            first_accept: None,
+            cancelled: false,
+            job,
+        };
+        if task.job == Job::Act(Action::Read) {
+            return self.query(scene, task);
+        }
+        let desk = match self.desks.find(&task.key) {
+            Some(desk) => desk,
+            None => self.desks.insert(Desk::new(task.key.clone())),
+        };
+        if self.desks[desk].crowd() >= usize::try_from(self.limits.waiters_per_key).unwrap_or(0) {
+            let outcome = Outcome::NotDone(NotDone::Limit(Limit::WaitersPerKey));
+            return scene.answers.push_back((origin, outcome));
+        }
+        task.place = Place::Queue(desk);
+        let slot = self.admit(task);
+        // Behind those that wait already, without asking the masters for what this desk knows.
+        if self.waits(slot, now) && !self.desks[desk].parked.is_empty() {
+            return self.park(slot, desk, now, false);
+        }
+        self.desks[desk].queue.push_back(slot);
+        self.make_ready(desk);
+    }
+
+    /// Starts a housekeeping task, unless the key is being worked on anyway.
+    pub(crate) fn settle(&mut self, scene: &mut Scene<'_>, key: Key) {
+        let busy = self.desks.find(&key).is_some_and(|desk| {
+            let desk = &self.desks[desk];
+            desk.task.is_some() || desk.crowd() > 0
+        });
+        if !busy {
+            self.submit(scene, Origin::Own, key, Job::Settle, self.timing.op_timeout);
+        }
+    }
+
+    fn admit(&mut self, task: Task) -> Slot {
+        let (origin, give_up) = (task.origin, task.give_up);
+        let slot = self.tasks.insert(task);
+        self.task_timers.set(slot, give_up);
+        if origin != Origin::Own {
+            self.by_origin.insert(origin, slot);
+        }
+        slot
+    }
+
+    fn make_ready(&mut self, desk: Slot) {
+        let place = &self.desks[desk];
+        if place.task.is_none() && !place.queue.is_empty() {
+            self.ready.push_back(desk);
+        }
+    }
+
+    /// A desk that can start its next task, with its key and, if it may go on from a chosen write, that write's
+    /// ballot.
+    pub(crate) fn next_ready(&mut self, now: Instant) -> Option<(Slot, &Key, Option<Ballot>)> {
+        while let Some(slot) = self.ready.pop_front() {
+            if self.desks.get(slot).is_some_and(|d| d.task.is_none() && !d.queue.is_empty()) {
+                let desk = &self.desks[slot];
+                let from = desk.base(now, &self.timing).map(|write| write.base.ballot);
+                return Some((slot, &desk.key, from));
+            }
+        }
+        None
+    }
+
+    /// Starts the next task of a desk; in one round trip if `short`, which the caller has seen to be allowed.
+    pub(crate) fn start(&mut self, scene: &mut Scene<'_>, desk: Slot, short: bool) {
+        let Some(slot) = self.desks[desk].queue.pop_front() else { return };
+        let until = scene.now.after(self.timing.op_timeout);
+        let task = &mut self.tasks[slot];
+        task.place = Place::Work(desk);
+        task.until = until;
+        let first_end = until.min(task.give_up);
+        self.task_timers.set(slot, first_end);
+        self.desks[desk].task = Some(slot);
+        if short {
+            self.go_on(scene, desk, slot);
+        } else {
+            self.vote(scene, desk);
+        }
+    }
+
+    /// The caller of this request is gone.
+    pub(crate) fn cancel(&mut self, scene: &mut Scene<'_>, origin: Origin) {
+        let Some(&slot) = self.by_origin.get(&origin) else { return };
+        self.tasks[slot].cancelled = true;
+        let task = &self.tasks[slot];
+        if task.sent_from.is_none() {
+            self.end(scene, slot, Outcome::NotDone(NotDone::Cancelled));
+        }
+    }
+
+    /// Everybody who came over the link to `peer` is gone.
+    pub(crate) fn cancel_from(&mut self, scene: &mut Scene<'_>, peer: NodeId) {
+        let of_peer = |origin: Origin| matches!(origin, Origin::Node(node, _) if node == peer);
+        let gone: Vec<Origin> =
+            self.tasks.iter().map(|(_, task)| task.origin).filter(|&o| of_peer(o)).collect();
+        for origin in gone {
+            self.cancel(scene, origin);
+        }
+    }
+
+    /// Hands back everything that has not been started.
+    pub(crate) fn hand_back(&mut self, scene: &mut Scene<'_>) {
+        let idle = |task: &Task| matches!(task.place, Place::Queue(_) | Place::Parked(_));
+        let waiting: Vec<Slot> =
+            self.tasks.iter().filter(|(_, task)| idle(task)).map(|(slot, _)| slot).collect();
+        for slot in waiting {
+            self.end(scene, slot, Outcome::NotDone(NotDone::Draining));
+        }
+    }
+
+    /// Ends a task with this outcome, wherever it is, and lets its desk go on.
+    fn end(&mut self, scene: &mut Scene<'_>, slot: Slot, outcome: Outcome) {
+        let Some(task) = self.tasks.remove(slot) else { return };
+        self.task_timers.clear(slot);
+        if task.origin != Origin::Own {
+            self.by_origin.remove(&task.origin);
+            scene.answers.push_back((task.origin, outcome));
+        }
+        match task.place {
+            Place::Query(query) => {
+                self.turns.remove(&query.round.counter);
+            }
+            Place::Queue(desk) => {
+                self.desks[desk].queue.retain(|&other| other != slot);
+                self.tidy(desk);
+            }
+            Place::Parked(desk) => {
+                self.desks[desk].parked.retain(|&other| other != slot);
+                self.tidy(desk);
+            }
+            Place::Work(desk) => {
+                self.desks[desk].task = None;
+                self.leave_vote(scene, desk);
+                self.make_ready(desk);
+                self.unpark_unless_held(desk, scene.now);
+                self.tidy(desk);
+            }
+        }
+    }
+
+    /// Ends the task on a desk with what was decided, or parks it if it is ready to wait for the key.
+    fn conclude(&mut self, scene: &mut Scene<'_>, desk: Slot, verdict: Verdict, votes: (u8, u8)) {
+        let Some(slot) = self.desks[desk].task else { return };
+        if let Verdict::Refused(Refusal::Held(holder)) = &verdict
+            && self.waits(slot, scene.now)
+            && !self.tasks[slot].cancelled
+        {
+            let free_at = scene.now.after(holder.remaining.plus(holder.delay));
+            self.desks[desk].task = None;
+            self.desks[desk].unpark_at = Some(free_at);
+            self.park(slot, desk, scene.now, true);
+            self.make_ready(desk);
+            return;
+        }
+        let task = &self.tasks[slot];
+        let lock = matches!(task.job, Job::Act(Action::Lock { .. }));
+        let unwanted = task.cancelled && lock;
+        let (key, id) = (task.key.clone(), id_of(&task.job));
+        let outcome = self.outcome(scene, task, verdict.clone(), votes);
+        self.end(scene, slot, outcome);
+        if let (true, Verdict::Done { token, repeated: false, .. }, Some(id)) =
+            (unwanted, verdict, id)
+        {
+            let id = OpId { step: id.step.saturating_add(1), ..id };
+            let job = Job::GiveUp { id, token };
+            self.submit(scene, Origin::Own, key, job, self.timing.op_timeout);
+        }
+    }
+
+    fn outcome(
+        &self,
+        scene: &Scene<'_>,
+        task: &Task,
+        verdict: Verdict,
+        (votes, commits): (u8, u8),
+    ) -> Outcome {
+        match verdict {
+            Verdict::Done { token, lease, repeated } => {
+                let waited = match (&task.job, task.first_accept) {
+                    (Job::Act(Action::Lock { .. }), Some(at)) => at.since(task.arrived),
+                    _ => Span::ZERO,
+                };
+                let believed = |lease: Span| self.timing.max_clock_drift.believed(lease);
+                let valid_for = lease.map(|lease| believed(lease.plus(waited)));
+                let quorum = u8::try_from(scene.quorum).unwrap_or(u8::MAX);
+                Outcome::Done(Done { token, valid_for, waited, repeated, quorum, votes, commits })
+            }
+            Verdict::Found(holder) => Outcome::Found(holder),
+            Verdict::Refused(refusal) => Outcome::Refused(refusal),
+            Verdict::Unknown => Outcome::Unknown,
+        }
+    }
+
+    /// Clears a desk away that has nothing on it.
+    fn tidy(&mut self, desk: Slot) {
+        let place = &self.desks[desk];
+        if place.task.is_none() && place.crowd() == 0 && place.phase == Phase::Rest {
+            self.desk_timers.clear(desk);
+            self.desks.remove(desk);
+        }
+    }
+
+    /// Operations under way, with those that queue.
+    pub(crate) fn operations(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Panics if an invariant is broken.
+    pub(crate) fn check(&self) {
+        for (slot, desk) in self.desks.iter() {
+            let places = desk.task.iter().chain(&desk.queue).chain(&desk.parked);
+            for &task in places {
+                let at = match self.tasks[task].place {
+                    Place::Queue(at) | Place::Work(at) | Place::Parked(at) => Some(at),
+                    Place::Query(_) => None,
+                };
+                assert_eq!(at, Some(slot), "a task is where its desk says");
+            }
+            let idle = matches!(desk.phase, Phase::Rest | Phase::Write(_));
+            assert!(desk.task.is_some() || idle, "votes and pauses have a task");
+        }
+        let with_caller = self.tasks.iter().filter(|(_, task)| task.origin != Origin::Own).count();
+        assert_eq!(with_caller, self.by_origin.len(), "every caller's task is found");
+    }
+}
+
+impl Desk {
+    const fn new(key: Key) -> Self {
+        Self {
+            key,
+            task: None,
+            phase: Phase::Rest,
+            queue: VecDeque::new(),
+            parked: VecDeque::new(),
+            unpark_at: None,
+        }
+    }
+
+    /// How many wait here.
+    fn crowd(&self) -> usize {
+        self.queue.len() + self.parked.len()
+    }
+
+    /// The chosen write that the next operation can start from without a vote.
+    fn base(&self, now: Instant, timing: &Timing) -> Option<&Write> {
+        let Phase::Write(write) = &self.phase else { return None };
+        let young = now < write.base_until(timing);
+        let live = write.entry.held().is_none() || !write.left(now).is_zero();
+        (write.chosen && !write.forgotten && young && live).then_some(write)
+    }
+
+    /// Until when the key is held, as far as this desk knows.
+    fn held_until(&self, now: Instant) -> Option<Instant> {
+        let Phase::Write(write) = &self.phase else { return None };
+        let held = write.chosen && write.entry.held().is_some() && !write.left(now).is_zero();
+        held.then(|| now.after(write.left(now)))
+    }
+}
+
+impl Write {
+    /// How much longer all masters that accepted keep a held entry, less what clocks drift.
+    fn left(&self, now: Instant) -> Span {
+        self.keep.minus(now.since(self.at))
+    }
+
+    /// Until when the masters' implied promises are surely honoured.
+    fn base_until(&self, timing: &Timing) -> Instant {
+        self.base.vote_at.after(timing.promise_timeout.split(4).times(3))
+    }
+}
+
+/// A small generator for pauses: `SplitMix64` (Steele et al., 2014).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Jitter(u64);
+
+impl Jitter {
+    /// A span between half of `longest` and `longest`.
+    fn pause(&mut self, longest: Span) -> Span {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let half = longest.split(2);
+        half.plus(Span::from_micros((mixed ^ (mixed >> 31)) % half.as_micros().max(1)))
+    }
+}

@@ -1,0 +1,244 @@
+//! From a task on a desk to votes and writes, and on to the next.
+
+use super::{Coordinator, Desk, Phase, Scene, Turn};
+use crate::ballot::Ballot;
+use crate::decide::{Plan, Seen, Verdict, decide};
+use crate::entry::Entry;
+use crate::faults::Rule;
+use crate::message::{Ask, Body, Tell};
+use crate::request::{Limit, NotDone, Outcome};
+use crate::round::{Base, Vote, Votes, Write, sum_up};
+use crate::slab::Slot;
+use crate::time::Span;
+
+/// The longest pause after the first retry; it doubles with each.
+const FIRST_PAUSE: Span = Span::from_millis(4);
+/// How often the pause doubles at most.
+const DOUBLINGS: u32 = 7;
+/// How long a key that was released stays cheap to lock again before the masters are told to forget it.
+pub(super) const FORGET_AFTER: Span = Span::from_millis(500);
+
+impl Coordinator {
+    /// How long to wait for an answer before a message is sent again.
+    pub(super) fn resend_after(&self) -> Span {
+        self.timing.op_timeout.split(20)
+    }
+
+    /// Starts a vote for the task on this desk.
+    pub(super) fn vote(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        self.clear_phase(desk);
+        let ballot = scene.clock.fresh(scene.now);
+        self.turns.insert(ballot.counter, Turn::Desk(desk));
+        let resend_at = scene.now.after(self.resend_after());
+        let place = &mut self.desks[desk];
+        place.phase = Phase::Vote(Vote {
+            ballot,
+            at: scene.now,
+            promised: Votes::default(),
+            reports: alloc::vec::Vec::with_capacity(scene.quorum),
+            denied: Votes::default(),
+            full: Votes::default(),
+            resend_at,
+        });
+        scene.ask(0..scene.masters, &Ask::Prepare { key: place.key.clone(), ballot });
+        self.desk_timers.set_sooner(desk, resend_at);
+    }
+
+    /// Goes on from the desk's last write, without a vote.
+    pub(super) fn go_on(&mut self, scene: &mut Scene<'_>, desk: Slot, slot: Slot) {
+        let Some(base) = self.desks[desk].base(scene.now, &self.timing) else {
+            return self.vote(scene, desk);
+        };
+        let mut remaining = base.left(scene.now);
+        if Rule::UpdateLease.is_out() {
+            let elapsed = scene.now.since(base.at);
+            remaining = self.timing.max_clock_drift.believed(base.keep).minus(elapsed);
+        }
+        let seen = Seen {
+            best: Some((base.base.ballot, base.entry.clone())),
+            remaining,
+            unanimous: false,
+            floor: Ballot::ZERO,
+        };
+        let Base { vote_at, sent, .. } = base.base;
+        let ballot = base.base.ballot.next();
+        if self.waits(slot, scene.now)
+            && seen.best.as_ref().is_some_and(|(_, e)| e.held().is_some())
+        {
+            // It would only learn that the key is held, which this desk knows.
+            self.desks[desk].task = None;
+            self.desks[desk].unpark_at = self.desks[desk].held_until(scene.now);
+            self.park(slot, desk, scene.now, true);
+            return self.make_ready(desk);
+        }
+        match decide(&self.tasks[slot].job, &seen, ballot, None) {
+            Plan::Answer(verdict) => self.conclude(scene, desk, verdict, (0, 0)),
+            Plan::Write { entry, keep, verdict } => {
+                self.clear_phase(desk);
+                self.turns.insert(ballot.counter, Turn::Desk(desk));
+                let base = Base { ballot, vote_at, sent, voted: false };
+                let write = self.new_write(scene, slot, base, entry, keep, verdict);
+                self.write(scene, desk, slot, write);
+            }
+        }
+    }
+
+    /// A quorum has promised: decides, and writes or answers.
+    pub(super) fn promised(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let Phase::Vote(vote) = &self.desks[desk].phase else { return };
+        let Some(slot) = self.desks[desk].task else { return };
+        let seen = sum_up(&vote.reports, scene.now);
+        let (ballot, vote_at, sent) = (vote.ballot, vote.at, vote.promised);
+        let task = &self.tasks[slot];
+        match decide(&task.job, &seen, ballot, task.sent_from) {
+            Plan::Answer(verdict) => {
+                let votes = u8::try_from(sent.count()).unwrap_or(u8::MAX);
+                self.leave_vote(scene, desk);
+                self.conclude(scene, desk, verdict, (votes, 0));
+            }
+            Plan::Write { entry, keep, verdict } => {
+                let base = Base { ballot, vote_at, sent, voted: true };
+                let write = self.new_write(scene, slot, base, entry, keep, verdict);
+                self.write(scene, desk, slot, write);
+            }
+        }
+    }
+
+    fn new_write(
+        &self,
+        scene: &Scene<'_>,
+        slot: Slot,
+        base: Base,
+        entry: Entry,
+        keep: Span,
+        verdict: Verdict,
+    ) -> Write {
+        Write {
+            base,
+            entry,
+            keep,
+            at: scene.now,
+            until: self.tasks[slot].until,
+            accepted: Votes::default(),
+            refused: Votes::default(),
+            verdict,
+            chosen: false,
+            forgotten: false,
+            resend_at: scene.now.after(self.resend_after()),
+        }
+    }
+
+    /// Sends a write to the masters that promised it.
+    fn write(&mut self, scene: &mut Scene<'_>, desk: Slot, slot: Slot, write: Write) {
+        // What an accept at this ballot implies counts as used.
+        scene.clock.observe(write.base.ballot.next().counter);
+        let task = &mut self.tasks[slot];
+        task.first_accept.get_or_insert(scene.now);
+        let lowest = task.sent_from.map_or(write.base.ballot, |from| {
+            if Rule::RetryLowest.is_out() { write.base.ballot } else { from.min(write.base.ballot) }
+        });
+        task.sent_from = Some(lowest);
+        let place = &mut self.desks[desk];
+        let masters = (0..scene.masters).filter(|&master| write.base.sent.has(master));
+        scene.ask(masters, &write.accept(&place.key));
+        self.desk_timers.set_sooner(desk, write.resend_at);
+        place.phase = Phase::Write(write);
+    }
+
+    /// The vote cannot reach a quorum, or the write cannot: votes again, at once the first time.
+    pub(super) fn again(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let Some(slot) = self.desks[desk].task else {
+            self.clear_phase(desk);
+            return self.tidy(desk);
+        };
+        let task = &mut self.tasks[slot];
+        task.tries += 1;
+        if task.tries == 1 {
+            return self.vote(scene, desk);
+        }
+        let doubled = FIRST_PAUSE.times(1 << task.tries.min(DOUBLINGS));
+        self.clear_phase(desk);
+        let until = scene.now.after(self.jitter.pause(doubled));
+        self.desks[desk].phase = Phase::Pause(until);
+        self.desk_timers.set_sooner(desk, until);
+    }
+
+    /// Masters without room make a quorum impossible.
+    pub(super) fn no_room(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let Some(slot) = self.desks[desk].task else { return };
+        let outcome = match self.tasks[slot].sent_from {
+            None => Outcome::NotDone(NotDone::Limit(Limit::Records)),
+            Some(_) => Outcome::Unknown,
+        };
+        self.end(scene, slot, outcome);
+    }
+
+    /// A quorum accepted: answers the task, if its caller still waits.
+    pub(super) fn chosen(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let Phase::Write(write) = &self.desks[desk].phase else { return };
+        let (verdict, sent, accepted) = (write.verdict.clone(), write.base.sent, write.accepted);
+        let end = write.base_until(&self.timing).min(write.until);
+        self.desk_timers.set_sooner(desk, end);
+        let count = |votes: Votes| u8::try_from(votes.count()).unwrap_or(u8::MAX);
+        self.conclude(scene, desk, verdict, (count(sent), count(accepted)));
+    }
+
+    /// Ends a vote that will not write: the masters close their promises.
+    pub(super) fn leave_vote(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let place = &self.desks[desk];
+        match &place.phase {
+            Phase::Vote(vote) => {
+                let (key, ballot) = (place.key.clone(), vote.ballot);
+                for master in 0..scene.masters {
+                    let tell = Tell::Abort { key: key.clone(), ballot };
+                    scene.post.push_back((master, Body::Tell(tell)));
+                }
+                self.clear_phase(desk);
+            }
+            Phase::Pause(_) => self.clear_phase(desk),
+            Phase::Rest | Phase::Write(_) => {}
+        }
+    }
+
+    /// Forgets the desk's round; answers to it no longer count.
+    pub(super) fn clear_phase(&mut self, desk: Slot) {
+        let ballot = match &self.desks[desk].phase {
+            Phase::Vote(vote) => Some(vote.ballot),
+            Phase::Write(write) => Some(write.base.ballot),
+            Phase::Rest | Phase::Pause(_) => None,
+        };
+        if let Some(ballot) = ballot {
+            self.turns.remove(&ballot.counter);
+        }
+        self.desks[desk].phase = Phase::Rest;
+    }
+}
+
+impl Write {
+    pub(super) fn accept(&self, key: &crate::bytes::Key) -> Ask {
+        let (key, ballot, entry) = (key.clone(), self.base.ballot, self.entry.clone());
+        Ask::Accept { key, ballot, entry, keep: self.keep }
+    }
+
+    /// Whether it can no longer be chosen.
+    pub(super) fn is_hopeless(&self, quorum: usize) -> bool {
+        !self.chosen && self.base.sent.without(self.refused.without(self.accepted)).count() < quorum
+    }
+
+    /// Whether the masters may forget the key: all of them hold the mark.
+    pub(super) fn is_settled(&self, masters: usize) -> bool {
+        let all = self.accepted.count() == masters || Rule::ForgetAll.is_out();
+        self.chosen && !self.forgotten && all && self.entry.held().is_none()
+    }
+}
+
+impl Desk {
+    /// The ballot of the round under way.
+    pub(super) const fn ballot(&self) -> Option<Ballot> {
+        match &self.phase {
+            Phase::Vote(vote) => Some(vote.ballot),
+            Phase::Write(write) => Some(write.base.ballot),
+            Phase::Rest | Phase::Pause(_) => None,
+        }
+    }
+}

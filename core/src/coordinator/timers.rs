@@ -1,0 +1,121 @@
+//! What time does to tasks and desks.
+
+use super::{Coordinator, Phase, Place, Scene};
+use crate::message::{Ask, Body, Tell};
+use crate::request::{NotDone, Outcome};
+use crate::slab::Slot;
+use crate::time::Instant;
+
+impl Coordinator {
+    /// Works off what became due.
+    pub(crate) fn tick(&mut self, scene: &mut Scene<'_>) {
+        while let Some(slot) = self.task_timers.pop(scene.now) {
+            if self.tasks.get(slot).is_some() {
+                self.task_due(scene, slot);
+            }
+        }
+        while let Some(desk) = self.desk_timers.pop(scene.now) {
+            if self.desks.get(desk).is_some() {
+                self.desk_due(scene, desk);
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let both = [self.task_timers.deadline(), self.desk_timers.deadline()];
+        both.into_iter().flatten().min()
+    }
+
+    fn task_due(&mut self, scene: &mut Scene<'_>, slot: Slot) {
+        let task = &self.tasks[slot];
+        let outcome = match &task.place {
+            Place::Parked(_) => Outcome::NotDone(NotDone::TimedOut),
+            Place::Queue(_) => Outcome::NotDone(NotDone::NoQuorum),
+            Place::Query(_) if scene.now < task.until.min(task.give_up) => {
+                return self.query_again(scene, slot);
+            }
+            Place::Query(_) => Outcome::NotDone(NotDone::NoQuorum),
+            Place::Work(_) if task.sent_from.is_none() => Outcome::NotDone(NotDone::NoQuorum),
+            Place::Work(_) => Outcome::Unknown,
+        };
+        self.end(scene, slot, outcome);
+    }
+
+    /// Sends again, ends pauses, forgets, and wakes those that wait; then sets the desk's next timer.
+    fn desk_due(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let now = scene.now;
+        if self.desks[desk].unpark_at.is_some_and(|at| at <= now) {
+            self.unpark(desk);
+        }
+        match &self.desks[desk].phase {
+            Phase::Rest => {}
+            Phase::Pause(until) if now >= *until => self.vote(scene, desk),
+            Phase::Pause(_) => {}
+            Phase::Vote(vote) if now >= vote.resend_at => self.prepare_again(scene, desk),
+            Phase::Vote(_) => {}
+            Phase::Write(_) => self.write_due(scene, desk),
+        }
+        if let Some(due) = self.desk_deadline(desk) {
+            self.desk_timers.set_sooner(desk, due);
+        }
+        self.tidy(desk);
+    }
+
+    fn desk_deadline(&self, desk: Slot) -> Option<Instant> {
+        let place = &self.desks[desk];
+        let phase = match &place.phase {
+            Phase::Rest => None,
+            Phase::Pause(until) => Some(*until),
+            Phase::Vote(vote) => Some(vote.resend_at),
+            Phase::Write(write) => Some(write.resend_at),
+        };
+        [phase, place.unpark_at].into_iter().flatten().min()
+    }
+
+    fn prepare_again(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let resend_at = scene.now.after(self.resend_after());
+        let place = &mut self.desks[desk];
+        let Phase::Vote(vote) = &mut place.phase else { return };
+        vote.resend_at = resend_at;
+        let missing = (0..scene.masters).filter(|&m| !vote.promised.has(m) && !vote.denied.has(m));
+        scene.ask(missing, &Ask::Prepare { key: place.key.clone(), ballot: vote.ballot });
+    }
+
+    fn write_due(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let (now, resend_after) = (scene.now, self.resend_after());
+        let place = &mut self.desks[desk];
+        let Phase::Write(write) = &mut place.phase else { return };
+        if place.task.is_none() && write.is_settled(scene.masters) && place.queue.is_empty() {
+            let (key, ballot) = (place.key.clone(), write.base.ballot);
+            for master in 0..scene.masters {
+                let tell = Tell::Forget { key: key.clone(), ballot };
+                scene.post.push_back((master, Body::Tell(tell)));
+            }
+            write.forgotten = true;
+            return self.clear_phase(desk);
+        }
+        let counts = now < write.until;
+        let base_until = write.base_until(&self.timing);
+        if !counts && (!write.chosen || now >= base_until) {
+            return self.clear_phase(desk);
+        }
+        if now >= write.resend_at {
+            // Less and less often: most that is missing now is missing for long.
+            write.resend_at = now.after(resend_after.plus(now.since(write.at)));
+            if counts {
+                let behind = write.base.sent.without(write.accepted).without(write.refused);
+                let accept = write.accept(&place.key);
+                scene.ask((0..scene.masters).filter(|&m| behind.has(m)), &accept);
+                if write.base.voted {
+                    let missing = (0..scene.masters).filter(|&m| !write.base.sent.has(m));
+                    scene.ask(
+                        missing,
+                        &Ask::Prepare { key: place.key.clone(), ballot: write.base.ballot },
+                    );
+                }
+            } else {
+                write.resend_at = base_until;
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What an operation makes of a register (protocol, section 5.2).
+//!
+//! A pure function from what a quorum said to what is to be written and answered. Two rules make most of it:
+//! nobody is told anything that a later vote could undo, so what is not unanimous is written first; and no
+//! operation applies twice, so its own traces are looked for before it applies.
+
+use crate::ballot::{Ballot, Token};
+use crate::entry::{Entry, Held, OpId};
+use crate::faults::Rule;
+use crate::request::{Action, Holder, Owner, Refusal};
+use crate::time::Span;
+
+/// What is to be done about a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Job {
+    /// What a client asked for.
+    Act(Action),
+    /// Write the mark for an ownership that is over, so that all masters can forget it.
+    Settle,
+    /// Give up an acquisition that nobody awaits any more.
+    GiveUp { id: OpId, token: Token },
+}
+
+/// What is known about the register at the moment of decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Seen {
+    /// What was accepted at the highest ballot.
+    pub(crate) best: Option<(Ballot, Entry)>,
+    /// How much longer it is kept, by the shortest answer and less the time since it came.
+    pub(crate) remaining: Span,
+    /// Whether all answers are the same, live, and so need no write.
+    pub(crate) unanimous: bool,
+    /// The highest floor of those that answered.
+    pub(crate) floor: Ballot,
+}
+
+/// What to tell the caller once it is true.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Verdict {
+    /// The operation took effect; with the lease that the caller may believe in, if it gives one.
+    Done { token: Token, lease: Option<Span>, repeated: bool },
+    /// What a read found.
+    Found(Option<Holder>),
+    /// The condition does not hold.
+    Refused(Refusal),
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// How to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Plan {
+    /// Write this, keep it for so long, and then answer.
+    Write { entry: Entry, keep: Span, verdict: Verdict },
+    /// Nothing has to be written.
+    Answer(Verdict),
+}
+
+/// Decides `job` on what was seen, writing at `ballot`. `sent_from` is the lowest ballot at which this very
+/// operation sent an accept before, if it did.
+pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, sent_from: Option<Ballot>) -> Plan {
+    let id = id_of(job);
+    if let (Some(id), Some((_, entry))) = (id, &seen.best) {
+        let last = entry.last_op();
+        if last == id && !(Rule::RetryLastOp.is_out() && sent_from.is_some()) {
+            return if sent_from.is_some() {
+                write_again(job, entry, seen.remaining)
+            } else {
+                let done = Verdict::Done { token: entry.token(), lease: None, repeated: true };
+                unchanged(seen, done)
+            };
+        }
+        if id.is_before(last) {
+            return Plan::Answer(Verdict::Unknown);
+        }
+    }
+    if let Some(sent_from) = sent_from
+        && !never_applied(seen, sent_from)
+        && !Rule::RetryUnknown.is_out()
+    {
+        return Plan::Answer(Verdict::Unknown);
+    }
+    apply(job, seen, ballot)
+}
+
+/// The identity of the operation, if it changes anything.
+pub(crate) const fn id_of(job: &Job) -> Option<OpId> {
+    match job {
+        Job::Act(
+            Action::Lock { id, .. }
+            | Action::Extend { id, .. }
+            | Action::Update { id, .. }
+            | Action::Release { id, .. },
+        )
+        | Job::GiveUp { id, .. } => Some(*id),
+        Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased) | Job::Settle => None,
+    }
+}
+
+/// Whether an operation that sent accepts from this ballot on has not taken effect and never will.
+fn never_applied(seen: &Seen, sent_from: Ballot) -> bool {
+    match &seen.best {
+        Some((highest, _)) => *highest < sent_from,
+        None => seen.floor <= sent_from || Rule::RetryFloor.is_out(),
+    }
+}
+
+/// The operation finds its own write: it took effect, and needs a quorum at the new ballot.
+fn write_again(job: &Job, entry: &Entry, remaining: Span) -> Plan {
+    let token = entry.token();
+    let lease = match job {
+        Job::Act(Action::Lock { lease, .. } | Action::Extend { lease, .. }) => Some(*lease),
+        Job::Act(
+            Action::Update { .. }
+            | Action::Release { .. }
+            | Action::Read
+            | Action::WaitHeld
+            | Action::WaitReleased,
+        )
+        | Job::Settle
+        | Job::GiveUp { .. } => None,
+    };
+    let verdict = Verdict::Done { token, lease, repeated: false };
+    let Some(held) = entry.held().filter(|_| !remaining.is_zero()) else {
+        return Plan::Write { entry: entry.freed(), keep: Span::ZERO, verdict };
+    };
+    let keep = lease.map_or(remaining, |lease| remaining.max(lease.plus(held.delay)));
+    Plan::Write { entry: entry.clone(), keep, verdict }
+}
+
+/// Answers with the register as it is, writing it first unless all masters asked agree on it.
+fn unchanged(seen: &Seen, verdict: Verdict) -> Plan {
+    let Some((_, entry)) = &seen.best else { return Plan::Answer(verdict) };
+    let dead = entry.held().is_some() && seen.remaining.is_zero();
+    let settled =
+        seen.unanimous || Rule::WriteBack.is_out() && !dead || Rule::SettleExpired.is_out() && dead;
+    if settled {
+        return Plan::Answer(verdict);
+    }
+    if dead {
+        return Plan::Write { entry: entry.freed(), keep: Span::ZERO, verdict };
+    }
+    Plan::Write { entry: entry.clone(), keep: seen.remaining, verdict }
+}
+
+/// Applies the operation to the register, or refuses.
+fn apply(job: &Job, seen: &Seen, ballot: Ballot) -> Plan {
+    let held = match &seen.best {
+        Some((_, Entry::Held(held))) if !seen.remaining.is_zero() => Some(held),
+        Some(_) | None => None,
+    };
+    match job {
+        Job::Act(Action::Lock { id, value, meta, lease, delay, .. }) => match held {
+            Some(held) => unchanged(seen, Verdict::Refused(Refusal::Held(holder(held, seen)))),
+            None => {
+                let token = Token(ballot.counter);
+                let entry = Entry::Held(Held {
+                    value: value.clone(),
+                    meta: meta.clone(),
+                    lease: *lease,
+                    delay: *delay,
+                    token,
+                    last_op: *id,
+                });
+                write(entry, lease.plus(*delay), token, Some(*lease))
+            }
+        },
+        Job::Act(Action::Extend { id, owner, lease }) => match owned(held, owner) {
+            Ok(held) => {
+                let mut keep = lease.plus(held.delay).max(seen.remaining);
+                if Rule::NeverShorter.is_out() {
+                    keep = lease.plus(held.delay);
+                }
+                let entry = Held { lease: *lease, last_op: *id, ..held.clone() };
+                write(Entry::Held(entry), keep, held.token, Some(*lease))
+            }
+            Err(other) => unchanged(seen, refused(other, seen)),
+        },
+        Job::Act(Action::Update { id, owner, value, meta }) => match owned(held, owner) {
+            Ok(held) => {
+                let meta = meta.clone().unwrap_or_else(|| held.meta.clone());
+                let entry = Held { value: value.clone(), meta, last_op: *id, ..held.clone() };
+                write(Entry::Held(entry), seen.remaining, held.token, None)
+            }
+            Err(other) => unchanged(seen, refused(other, seen)),
+        },
+        Job::Act(Action::Release { id, owner }) => release(*id, owner, held, seen),
+        Job::GiveUp { id, token } => {
+            release(*id, &Owner { value: None, token: Some(*token) }, held, seen)
+        }
+        Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased) => {
+            unchanged(seen, Verdict::Found(held.map(|held| holder(held, seen))))
+        }
+        Job::Settle => match (&seen.best, held) {
+            (Some((_, entry)), None) => Plan::Write {
+                entry: entry.freed(),
+                keep: Span::ZERO,
+                verdict: Verdict::Found(None),
+            },
+            (_, held) => Plan::Answer(Verdict::Found(held.map(|held| holder(held, seen)))),
+        },
+    }
+}
+
+fn release(id: OpId, owner: &Owner, held: Option<&Held>, seen: &Seen) -> Plan {
+    match owned(held, owner) {
+        Ok(held) => {
+            let entry = Entry::Free { last_op: id, token: held.token };
+            write(entry, Span::ZERO, held.token, None)
+        }
+        // A release by token that finds another's ownership is over, whoever holds the key now.
+        Err(Some(held)) if owner.token.is_none_or(|token| token == held.token) => {
+            unchanged(seen, Verdict::Refused(Refusal::Held(holder(held, seen))))
+        }
+        Err(_) => unchanged(seen, Verdict::Refused(Refusal::NotHeld)),
+    }
+}
+
+fn write(entry: Entry, keep: Span, token: Token, lease: Option<Span>) -> Plan {
+    Plan::Write { entry, keep, verdict: Verdict::Done { token, lease, repeated: false } }
+}
+
+/// The ownership that `owner` describes, or the one that stands in its place.
+fn owned<'a>(held: Option<&'a Held>, owner: &Owner) -> Result<&'a Held, Option<&'a Held>> {
+    let held = held.ok_or(None)?;
+    let value = owner.value.as_ref().is_none_or(|value| *value == held.value);
+    let token = owner.token.is_none_or(|token| token == held.token);
+    if value && token { Ok(held) } else { Err(Some(held)) }
+}
+
+fn refused(held: Option<&Held>, seen: &Seen) -> Verdict {
+    Verdict::Refused(match held {
+        Some(held) => Refusal::Held(holder(held, seen)),
+        None => Refusal::NotHeld,
+    })
+}
+
+fn holder(held: &Held, seen: &Seen) -> Holder {
+    describe(held, seen.remaining)
+}
+
+/// The owner as others see it, when the masters keep the entry for `remaining` more.
+pub(crate) fn describe(held: &Held, remaining: Span) -> Holder {
+    Holder {
+        value: held.value.clone(),
+        meta: held.meta.clone(),
+        token: held.token,
+        remaining: remaining.minus(held.delay),
+        delay: held.delay.min(remaining),
+    }
+}

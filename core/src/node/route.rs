@@ -1,0 +1,151 @@
+//! The way of a request: to a wait on the local record, to the key's home, or to the coordinator here.
+
+use super::{Node, validate};
+use crate::coordinator::Origin;
+use crate::decide::{Job, describe};
+use crate::effect::{Effect, Effects};
+use crate::members::NodeId;
+use crate::message::{Body, Relay};
+use crate::relay::{Relayed, patience_at_home};
+use crate::request::{Action, KeyRequest, Limit, NotDone, Outcome, Refusal, Standing, Ticket};
+
+impl Node {
+    pub(super) fn request(&mut self, ticket: Ticket, request: KeyRequest, out: &mut Effects) {
+        let refused = if let Some(invalid) = validate::fault(&request, &self.settings) {
+            Some(NotDone::Invalid(invalid))
+        } else if !self.sync.is_founded() {
+            Some(NotDone::NotFounded)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            out.push(Effect::Reply { ticket, outcome: Outcome::NotDone(reason) });
+            return;
+        }
+        match request.action {
+            Action::WaitHeld => self.wait(ticket, request, true, out),
+            Action::WaitReleased => self.wait(ticket, request, false, out),
+            Action::Lock { .. }
+            | Action::Extend { .. }
+            | Action::Update { .. }
+            | Action::Release { .. }
+            | Action::Read => self.route(ticket, request, out),
+        }
+    }
+
+    fn wait(&mut self, ticket: Ticket, request: KeyRequest, held: bool, out: &mut Effects) {
+        let view = self.peek(self.now, &request.key);
+        let holder = view.and_then(|view| Some(describe(view.entry.held()?, view.remaining)));
+        let outcome = match holder {
+            Some(holder) if held => Outcome::Woken(Some(holder)),
+            None if !held => Outcome::Refused(Refusal::NotHeld),
+            Some(_) | None => {
+                let until = self.now.after(request.patience);
+                if self.waiters.wait(ticket, request.key, held, until) {
+                    return;
+                }
+                Outcome::NotDone(NotDone::Limit(Limit::WaitersPerKey))
+            }
+        };
+        out.push(Effect::Reply { ticket, outcome });
+    }
+
+    /// To the key's home, or to the coordinator here.
+    fn route(&mut self, ticket: Ticket, mut request: KeyRequest, out: &mut Effects) {
+        match self.home(&request.key) {
+            Some(home) if home != self.peers.me => {
+                let name = self.clock.fresh(self.now);
+                let give_up = self.now.after(request.patience);
+                self.relays.add(Relayed { ticket, home, name, request: request.clone(), give_up });
+                request.patience = patience_at_home(request.patience);
+                self.send(home, Body::Relay(Relay::Forward { name, request }), out);
+            }
+            Some(_) | None => self.submit(Origin::Client(ticket), request),
+        }
+    }
+
+    fn submit(&mut self, origin: Origin, request: KeyRequest) {
+        let KeyRequest { key, patience, action } = request;
+        self.coordinate(|coordinator, scene| {
+            coordinator.submit(scene, origin, key, Job::Act(action), patience);
+        });
+    }
+
+    pub(super) fn home(&self, key: &[u8]) -> Option<NodeId> {
+        self.peers.home(key, self.standing() == Standing::Active)
+    }
+
+    pub(super) fn relay(&mut self, from: NodeId, relay: Relay, out: &mut Effects) {
+        match relay {
+            Relay::Forward { name, request } => {
+                // A forward older than any operation may get is a duplicate or comes too late.
+                let oldest = self.clock.highest();
+                let oldest = oldest.saturating_sub(self.settings.timing.op_timeout.as_micros());
+                if !self.relays.is_new(from, name, oldest) {
+                    return;
+                }
+                let invalid = validate::fault(&request, &self.settings).map(NotDone::Invalid);
+                let draining = self.draining.then_some(NotDone::Draining);
+                let founding = (!self.sync.is_founded()).then_some(NotDone::NotFounded);
+                match invalid.or(draining).or(founding) {
+                    None => self.submit(Origin::Node(from, name), request),
+                    Some(reason) => {
+                        let outcome = Outcome::NotDone(reason);
+                        self.send(from, Body::Relay(Relay::Answered { name, outcome }), out);
+                    }
+                }
+            }
+            Relay::Cancel { name } => self.coordinate(|coordinator, scene| {
+                coordinator.cancel(scene, Origin::Node(from, name));
+            }),
+            Relay::Answered { name, outcome } => {
+                let Some(relayed) = self.relays.answered(from, name) else { return };
+                if outcome == Outcome::NotDone(NotDone::Draining) {
+                    return self.reroute(relayed, out);
+                }
+                out.push(Effect::Reply { ticket: relayed.ticket, outcome });
+            }
+        }
+    }
+
+    /// The home certainly did nothing: tries the next one, in what is left of the caller's patience.
+    fn reroute(&mut self, relayed: Relayed, out: &mut Effects) {
+        self.peers.says(relayed.home, Standing::Draining);
+        let patience = relayed.give_up.since(self.now);
+        self.route(relayed.ticket, KeyRequest { patience, ..relayed.request }, out);
+    }
+
+    pub(super) fn cancel(&mut self, ticket: Ticket, out: &mut Effects) {
+        let cancelled = Outcome::NotDone(NotDone::Cancelled);
+        if let Some(relayed) = self.relays.cancel(ticket) {
+            self.send(relayed.home, Body::Relay(Relay::Cancel { name: relayed.name }), out);
+            let outcome = relayed.lost(NotDone::Cancelled);
+            out.push(Effect::Reply { ticket, outcome });
+        } else if self.waiters.cancel(ticket) {
+            out.push(Effect::Reply { ticket, outcome: cancelled });
+        } else {
+            self.coordinate(|coordinator, scene| {
+                coordinator.cancel(scene, Origin::Client(ticket));
+            });
+            self.found(out, |sync, desk| sync.cancel(desk, ticket));
+        }
+    }
+
+    pub(super) fn link(&mut self, peer: NodeId, up: bool, out: &mut Effects) {
+        if !self.peers.link(peer, up) {
+            return;
+        }
+        if up {
+            self.send(peer, Body::Standing(self.standing()), out);
+            return;
+        }
+        self.coordinate(|coordinator, scene| coordinator.cancel_from(scene, peer));
+        while let Some(relayed) = self.relays.pop_of(peer) {
+            if relayed.writes() {
+                out.push(Effect::Reply { ticket: relayed.ticket, outcome: Outcome::Unknown });
+            } else {
+                self.reroute(relayed, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a node knows of the others: who they are, whether they are heard, and how they say they are.
+//!
+//! All of it is hints. They move a key's home and hold housekeeping back, never safety.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::hash;
+use crate::members::{ClusterId, Config, Epoch, NodeId};
+use crate::request::{Peer, Standing};
+use crate::time::{Instant, Span};
+
+/// How often every node says how it is.
+pub(crate) const STANDING_EVERY: Span = Span::from_secs(1);
+/// Who was not heard for this long is not there, as far as housekeeping goes.
+const SILENT_AFTER: Span = Span::from_millis(2_500);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Known {
+    up: bool,
+    standing: Standing,
+    heard_at: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Peers {
+    pub(crate) me: NodeId,
+    cluster: ClusterId,
+    config: Option<Config>,
+    /// This node's place among the masters.
+    place: Option<usize>,
+    known: BTreeMap<NodeId, Known>,
+}
+
+impl Peers {
+    pub(crate) const fn new(me: NodeId) -> Self {
+        Self { me, cluster: ClusterId(0, 0), config: None, place: None, known: BTreeMap::new() }
+    }
+
+    /// Takes a configuration into force.
+    pub(crate) fn configure(&mut self, cluster: ClusterId, config: Config) {
+        self.cluster = cluster;
+        self.place = config.master(self.me);
+        self.config = Some(config);
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.config.as_ref().map_or(Epoch(0), |config| config.epoch)
+    }
+
+    /// How many masters there are, and how many must agree.
+    pub(crate) fn quorum(&self) -> (usize, usize) {
+        self.config.as_ref().map_or((0, 1), |config| (config.masters.len(), config.quorum()))
+    }
+
+    pub(crate) const fn place(&self) -> Option<usize> {
+        self.place
+    }
+
+    pub(crate) fn master_at(&self, place: usize) -> Option<NodeId> {
+        Some(self.config.as_ref()?.masters.get(place)?.id)
+    }
+
+    pub(crate) fn place_of(&self, node: NodeId) -> Option<usize> {
+        self.config.as_ref()?.master(node)
+    }
+
+    /// A link came or went. Whether that is news.
+    pub(crate) fn link(&mut self, peer: NodeId, up: bool) -> bool {
+        let known = self.known.entry(peer).or_default();
+        if !up {
+            known.standing = Standing::Unknown;
+        }
+        core::mem::replace(&mut known.up, up) != up
+    }
+
+    /// Something came from `peer`.
+    pub(crate) fn heard(&mut self, peer: NodeId, now: Instant) {
+        self.known.entry(peer).or_default().heard_at = Some(now);
+    }
+
+    pub(crate) fn says(&mut self, peer: NodeId, standing: Standing) {
+        self.known.entry(peer).or_default().standing = standing;
+    }
+
+    pub(crate) fn standing_of(&self, peer: NodeId) -> Standing {
+        self.known.get(&peer).map_or(Standing::Unknown, |known| known.standing)
+    }
+
+    /// Peers whose link is up.
+    pub(crate) fn linked(&self) -> Vec<NodeId> {
+        self.known.iter().filter(|(_, known)| known.up).map(|(&peer, _)| peer).collect()
+    }
+
+    /// The key's home among the masters that are there and vote; this node only if it `serves`.
+    pub(crate) fn home(&self, key: &[u8], serves: bool) -> Option<NodeId> {
+        let masters = self.config.as_ref()?.masters.iter().map(|member| member.id);
+        let there = masters.filter(|&master| {
+            if master == self.me {
+                return serves;
+            }
+            self.known.get(&master).is_some_and(|k| k.up && k.standing == Standing::Active)
+        });
+        hash::home(self.cluster, there, key)
+    }
+
+    /// Whether every other master was heard from lately.
+    pub(crate) fn all_heard(&self, now: Instant) -> bool {
+        let mut masters = self.config.iter().flat_map(|config| &config.masters);
+        masters.all(|master| {
+            let heard_at = self.known.get(&master.id).and_then(|known| known.heard_at);
+            master.id == self.me || heard_at.is_some_and(|at| now < at.after(SILENT_AFTER))
+        })
+    }
+
+    /// The members and what is known of them; `standing` is this node's own.
+    pub(crate) fn list(&self, standing: Standing) -> Vec<Peer> {
+        let Some(config) = &self.config else { return Vec::new() };
+        let peer = |(place, member): (usize, &crate::members::Member)| {
+            let known = self.known.get(&member.id).cloned().unwrap_or_default();
+            let own = member.id == self.me;
+            Peer {
+                member: member.clone(),
+                master: place < config.masters.len(),
+                standing: if own { standing } else { known.standing },
+                up: own || known.up,
+            }
+        };
+        config.members().enumerate().map(peer).collect()
+    }
+}

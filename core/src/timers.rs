@@ -1,0 +1,240 @@
+//! A hierarchical timing wheel (Varghese and Lauck, 1987) over the slots of a slab.
+//!
+//! Every slot has at most one timer. Setting, clearing and firing cost the same with ten timers or ten million,
+//! and nothing is allocated per timer but its place in one vector. A timer fires at the first *tick* (1,024 µs)
+//! that is not before it is due: never early, at most a tick late. Whoever needs to know whether something is
+//! over compares times itself; the wheel only sees to it that somebody looks.
+//!
+//! Invariant: every timer's tick is later than `current`, or the timer is in the list of those that fire now.
+
+#![expect(clippy::indexing_slicing, reason = "slots and buckets come from the wheel's own links")]
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::slab::Slot;
+use crate::time::Instant;
+
+const TICK_BITS: u32 = 10;
+const LEVEL_BITS: u32 = 6;
+const BUCKETS: usize = 1 << LEVEL_BITS;
+/// Enough for every tick that an [`Instant`] can fall into.
+const LEVELS: usize = 9;
+/// The bucket of timers that fire now.
+const FIRING: usize = LEVELS * BUCKETS;
+/// No slot.
+const NONE: Slot = Slot::MAX;
+/// The bucket of slots without a timer.
+const UNSET: u16 = u16::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Timer {
+    tick: u64,
+    previous: u32,
+    next: u32,
+    bucket: u16,
+}
+
+const FREE: Timer = Timer { tick: 0, previous: NONE, next: NONE, bucket: UNSET };
+
+/// Timers by slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Wheel {
+    timers: Vec<Timer>,
+    /// The first timer of each bucket, level by level, and of those that fire now.
+    heads: Vec<u32>,
+    /// Which buckets of each level hold timers.
+    occupied: [u64; LEVELS],
+    current: u64,
+}
+
+impl Wheel {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            timers: Vec::new(),
+            heads: vec![NONE; FIRING + 1],
+            occupied: [0; LEVELS],
+            current: now.as_micros() >> TICK_BITS,
+        }
+    }
+
+    /// Sets the timer of `slot`, in place of any other it has.
+    pub(crate) fn set(&mut self, slot: Slot, due: Instant) {
+        self.clear(slot);
+        if slot as usize >= self.timers.len() {
+            self.timers.resize(slot as usize + 1, FREE);
+        }
+        self.link(slot, tick_of(due));
+    }
+
+    /// Sets the timer of `slot` unless it has an earlier one.
+    pub(crate) fn set_sooner(&mut self, slot: Slot, due: Instant) {
+        let timer = self.timers.get(slot as usize);
+        if timer.is_none_or(|t| t.bucket == UNSET || tick_of(due) < t.tick) {
+            self.set(slot, due);
+        }
+    }
+
+    /// Takes the timer of `slot` away, if it has one.
+    pub(crate) fn clear(&mut self, slot: Slot) {
+        let Some(&timer) = self.timers.get(slot as usize) else { return };
+        if timer.bucket == UNSET {
+            return;
+        }
+        if timer.previous == NONE {
+            self.set_head(usize::from(timer.bucket), timer.next);
+        } else {
+            self.timers[timer.previous as usize].next = timer.next;
+        }
+        if timer.next != NONE {
+            self.timers[timer.next as usize].previous = timer.previous;
+        }
+        self.timers[slot as usize] = FREE;
+    }
+
+    /// The slot of a timer that is due at `now`, if there is one; its timer is gone.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<Slot> {
+        let now = now.as_micros() >> TICK_BITS;
+        loop {
+            let firing = self.heads[FIRING];
+            if firing != NONE {
+                self.clear(firing);
+                return Some(firing);
+            }
+            let Some((bucket, tick)) = self.next_bucket().filter(|&(_, tick)| tick <= now) else {
+                self.current = self.current.max(now);
+                return None;
+            };
+            // Everything in this bucket either fires now or moves to a lower level.
+            self.current = tick;
+            let mut slot = self.heads[bucket];
+            self.set_head(bucket, NONE);
+            while slot != NONE {
+                let timer = self.timers[slot as usize];
+                self.link(slot, timer.tick);
+                slot = timer.next;
+            }
+        }
+    }
+
+    /// When [`Wheel::pop`] has something to do. Not later than the first timer's tick.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let tick = if self.heads[FIRING] == NONE { self.next_bucket()?.1 } else { self.current };
+        Some(Instant::from_micros(tick.saturating_mul(1 << TICK_BITS)))
+    }
+
+    fn link(&mut self, slot: Slot, tick: u64) {
+        let bucket = if tick <= self.current {
+            FIRING
+        } else {
+            let level = (tick ^ self.current).ilog2() / LEVEL_BITS;
+            level as usize * BUCKETS + bucket_in_level(tick >> (level * LEVEL_BITS))
+        };
+        let next = self.heads[bucket];
+        if next != NONE {
+            self.timers[next as usize].previous = slot;
+        }
+        let bucket_name = u16::try_from(bucket).unwrap_or(UNSET);
+        self.timers[slot as usize] = Timer { tick, previous: NONE, next, bucket: bucket_name };
+        self.set_head(bucket, slot);
+    }
+
+    /// The first bucket with timers, and the tick at which it starts. A level's buckets all come before those of
+    /// the next.
+    fn next_bucket(&self) -> Option<(usize, u64)> {
+        let level = self.occupied.iter().position(|&occupied| occupied != 0)?;
+        let shift = u32::try_from(level).unwrap_or(0) * LEVEL_BITS;
+        let at = self.current >> shift;
+        let ahead = self.occupied[level] >> bucket_in_level(at);
+        let place = at + u64::from(ahead.trailing_zeros());
+        Some((level * BUCKETS + bucket_in_level(place), place << shift))
+    }
+
+    fn set_head(&mut self, bucket: usize, slot: Slot) {
+        self.heads[bucket] = slot;
+        if let Some(level) = self.occupied.get_mut(bucket / BUCKETS) {
+            let bit = 1_u64 << (bucket % BUCKETS);
+            *level = if slot == NONE { *level & !bit } else { *level | bit };
+        }
+    }
+}
+
+fn tick_of(due: Instant) -> u64 {
+    due.as_micros().div_ceil(1 << TICK_BITS)
+}
+
+/// The bucket within its level of a tick that was shifted to that level.
+fn bucket_in_level(shifted: u64) -> usize {
+    usize::try_from(shifted % (1 << LEVEL_BITS)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Set(Slot, u64),
+        Sooner(Slot, u64),
+        Clear(Slot),
+        Advance(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let span = prop_oneof![0_u64..5_000, 0_u64..10_000_000, 0_u64..1 << 45];
+        prop_oneof![
+            (0_u32..20, span.clone()).prop_map(|(slot, after)| Step::Set(slot, after)),
+            (0_u32..20, span.clone()).prop_map(|(slot, after)| Step::Sooner(slot, after)),
+            (0_u32..20).prop_map(Step::Clear),
+            span.prop_map(Step::Advance),
+        ]
+    }
+
+    proptest! {
+        /// Against a plain map: every timer fires at its tick, none early, none twice, none lost.
+        #[test]
+        fn fires_what_a_map_would(
+            start in 0_u64..1 << 50,
+            steps in prop::collection::vec(step(), 1..200),
+        ) {
+            let mut now = start;
+            let mut wheel = Wheel::new(Instant::from_micros(now));
+            let mut model = BTreeMap::<Slot, u64>::new();
+            for step in steps {
+                match step {
+                    Step::Set(slot, after) => {
+                        wheel.set(slot, Instant::from_micros(now + after));
+                        model.insert(slot, tick_of(Instant::from_micros(now + after)));
+                    }
+                    Step::Sooner(slot, after) => {
+                        wheel.set_sooner(slot, Instant::from_micros(now + after));
+                        let tick = tick_of(Instant::from_micros(now + after));
+                        let entry = model.entry(slot).or_insert(tick);
+                        *entry = tick.min(*entry);
+                    }
+                    Step::Clear(slot) => {
+                        wheel.clear(slot);
+                        model.remove(&slot);
+                    }
+                    Step::Advance(by) => now += by,
+                }
+                let mut fired = alloc::collections::BTreeSet::new();
+                while let Some(slot) = wheel.pop(Instant::from_micros(now)) {
+                    prop_assert!(fired.insert(slot));
+                }
+                let tick = now >> TICK_BITS;
+                let due = model.iter().filter(|&(_, &at)| at <= tick).map(|(&slot, _)| slot);
+                prop_assert_eq!(&fired, &due.collect());
+                model.retain(|_, at| *at > tick);
+                let first = model.values().min().map(|tick| tick << TICK_BITS);
+                let deadline = wheel.deadline().map(Instant::as_micros);
+                prop_assert_eq!(first.is_some(), deadline.is_some());
+                prop_assert!(deadline <= first && deadline.is_none_or(|d| d > now));
+            }
+        }
+    }
+}

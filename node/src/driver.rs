@@ -412,7 +412,7 @@ impl Driver {
             identity.known.clone_from(&known);
         }
         self.parts.links.keep(&known);
-        debug!(?topology, clients = self.parts.desk.connections(), "the topology changed");
+        debug!(?epoch, founded, clients = self.parts.desk.connections(), "the topology changed");
         self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
         self.topology = topology;
     }

@@ -56,7 +56,17 @@ impl Links {
 
     /// Keeps connections to exactly these nodes.
     pub(crate) fn keep(&mut self, known: &[Known]) {
-        self.dialers.retain(|_, (peer, _)| known.contains(peer));
+        // The incarnation matters to the handshake only: a link that stands was judged.
+        let same = |a: &Known, b: &Known| a.name == b.name && a.address == b.address;
+        let stays = |peer: &Known| known.iter().any(|other| same(peer, other));
+        for (_, (gone, _)) in self.dialers.extract_if(.., |_, (peer, _)| !stays(peer)) {
+            let named = |peer: &&mut Peer| {
+                peer.member.as_ref().is_some_and(|member| member.name == gone.name)
+            };
+            for peer in self.peers.iter_mut().filter(named) {
+                peer.connection = None;
+            }
+        }
         for peer in known {
             if !self.dialers.contains_key(&peer.name) {
                 let task = Task::start(peers::dial(Arc::clone(&self.context), peer.clone()));
@@ -91,7 +101,8 @@ impl Links {
         if !peer.spoken {
             peer.heard = now;
         }
-        peer.sent = false;
+        // At once, so that the other end knows the link to be up. A beat fits any frame.
+        peer.frame.push(&PeerItem::Beat).unwrap_or_default();
     }
 
     /// The connection ended.

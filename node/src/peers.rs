@@ -232,7 +232,7 @@ async fn send(
         tokio::select! {
             biased;
             bytes = outbox.take() => {
-                let Some(bytes) = bytes else { break "the peer has fallen silent".into() };
+                let Some(bytes) = bytes else { break "let go by the driver".into() };
                 let write = async { stream.write_all(&bytes).await?; stream.flush().await };
                 match context.clock.limit(STALL, write).await {
                     Some(Ok(())) => {}

@@ -10,7 +10,7 @@ use leasehold_core::wire::MAX_FRAME;
 use leasehold_core::{Boot, ClusterId, Member, Node, NodeFile, NodeId, Span, Status};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Address, Config};
@@ -247,7 +247,7 @@ impl Running {
     /// Tells the node to drain and end, without waiting for it.
     pub async fn stop(&self) {
         if self.control.send(Control::Stop).await.is_err() {
-            info!("this node has ended already");
+            debug!("this node has ended already");
         }
     }
 

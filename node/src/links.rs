@@ -59,14 +59,16 @@ impl Links {
         // The incarnation matters to the handshake only: a link that stands was judged.
         let same = |a: &Known, b: &Known| a.name == b.name && a.address == b.address;
         let stays = |peer: &Known| known.iter().any(|other| same(peer, other));
-        for (_, (gone, _)) in self.dialers.extract_if(.., |_, (peer, _)| !stays(peer)) {
-            let named = |peer: &&mut Peer| {
-                peer.member.as_ref().is_some_and(|member| member.name == gone.name)
-            };
-            for peer in self.peers.iter_mut().filter(named) {
+        let peers = &mut self.peers;
+        self.dialers.retain(|name, (peer, _)| {
+            let stays = stays(peer);
+            let named = |member: &Member| member.name == *name;
+            for peer in peers.iter_mut().filter(|p| !stays && p.member.as_ref().is_some_and(named))
+            {
                 peer.connection = None;
             }
-        }
+            stays
+        });
         for peer in known {
             if !self.dialers.contains_key(&peer.name) {
                 let task = Task::start(peers::dial(Arc::clone(&self.context), peer.clone()));

@@ -181,7 +181,7 @@ impl Server {
             counters,
             control,
             all_gone,
-            driver: Task::start(Driver::new(parts).run(inputs)),
+            driver: Task::start(Driver::new(parts, now).run(inputs)),
             listeners: vec![
                 Task::start(clients::listen(client_context, listeners.client)),
                 Task::start(peers::listen(peer_context, listeners.peer)),
@@ -264,8 +264,11 @@ impl Running {
         if self.clock.limit(FAREWELL, self.all_gone.recv()).await.is_none() {
             info!("some clients did not take their last answers");
         }
-        if let Some(keeper) = self.keeper {
-            keeper.stop().await;
+        if let Some(mut keeper) = self.keeper {
+            // A write under way is not cut off: it holds the directory until it is done.
+            if self.clock.limit(END, keeper.wait()).await.is_none() {
+                warn!("the node file is still being written");
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use leasehold_core::wire::MAX_FRAME;
 use leasehold_core::{Config as Members, Limits as CoreLimits, MIN_LEASE, Settings, Timing};
 
+use tracing_subscriber::EnvFilter;
+
 pub use load::{ConfigError, Loaded, Origin, Sources};
 
 /// A node's configuration. `Default` is what a node is told by nobody, but for its name and directory.
@@ -143,6 +145,9 @@ impl Config {
         self.check_names(&mut faults);
         self.check_addresses(&mut faults);
         self.check_numbers(&mut faults);
+        if let Err(error) = EnvFilter::try_new(&self.log_level) {
+            faults.push(format!("log.level = {:?}: {error}", self.log_level));
+        }
         faults
     }
 
@@ -337,6 +342,7 @@ mod tests {
         assert!(fault(|c| c.timing.max_lease = MIN_LEASE.split(2)).contains("max_lease"));
         assert!(fault(|c| c.limits.core.value = 1 << 20).contains("half a frame"));
         assert!(fault(|c| c.limits.connections = 0).contains("limits.connections"));
+        assert!(fault(|c| c.log_level = "a=b=c".into()).contains("log.level"));
         assert!(fault(|c| c.limits.peer_queue = 5).contains("limits.peer_queue"));
     }
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
 use leasehold_core::{
-    ClusterId, Config, Effect, Effects, Epoch, Event, Holder, Input, Instant, Invalid, Key, Mark,
-    Member, Node, NodeId, NotDone, Outcome, Peer, Request, Settings, Span, Standing, Status,
-    Ticket,
+    Body, ClusterId, Config, Effect, Effects, Epoch, Event, Holder, Input, Instant, Invalid, Key,
+    Mark, Member, Message, Node, NodeId, NotDone, Outcome, Peer, Request, Settings, Span, Standing,
+    Status, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info};
@@ -94,21 +94,23 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(parts: Parts) -> Self {
+    /// A driver that has begun: handshakes know whom to expect when this returns.
+    pub(crate) fn new(parts: Parts, now: Instant) -> Self {
         let topology = Topology {
             cluster: None,
             node: NodeId::default(),
             epoch: Epoch::default(),
             members: Vec::new(),
         };
-        Self { parts, effects: Effects::new(), topology, stale: true, stopping: None }
+        let effects = Effects::new();
+        let mut driver = Self { parts, effects, topology, stale: true, stopping: None };
+        driver.settle(now);
+        driver
     }
 
     /// Runs the node until it was told to stop.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         let mut arrived = Arrived::default();
-        let start = self.parts.clock.now();
-        self.settle(start);
         loop {
             self.wait(&mut inputs, &mut arrived).await;
             let now = self.parts.clock.now();
@@ -156,6 +158,7 @@ impl Driver {
             for item in items {
                 match item {
                     PeerItem::Message(message) => {
+                        self.stale |= is_about_members(&message);
                         self.handle(now, Input::Message { from, message });
                     }
                     PeerItem::Hello(_) | PeerItem::Refused(_) | PeerItem::Beat => {}
@@ -242,6 +245,7 @@ impl Driver {
                     debug!("nobody waits for the status any more");
                 }
             }
+            Control::Stop if self.stopping.is_some() => {}
             Control::Stop => {
                 info!("stopping");
                 self.handle(now, Input::Drain);
@@ -412,7 +416,7 @@ impl Driver {
             identity.known.clone_from(&known);
         }
         self.parts.links.keep(&known);
-        debug!(?topology, clients = self.parts.desk.connections(), "the topology changed");
+        debug!(?epoch, founded, clients = self.parts.desk.connections(), "the topology changed");
         self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
         self.topology = topology;
     }
@@ -423,6 +427,14 @@ fn drain<T>(channel: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
         && let Ok(arrival) = channel.try_recv()
     {
         into.push(arrival);
+    }
+}
+
+/// Whether the message may change what the topology shows.
+fn is_about_members(message: &Message) -> bool {
+    match message.body {
+        Body::Found(_) | Body::Standing(_) => true,
+        Body::Ask(_) | Body::Answer(_) | Body::Tell(_) | Body::Relay(_) => false,
     }
 }
 

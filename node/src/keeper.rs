@@ -5,6 +5,7 @@
 //! succeeds nothing is acknowledged, so that no vote leaves that the disk does not know of.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use leasehold_core::{Mark, NodeFile, Span};
@@ -28,11 +29,22 @@ pub(crate) enum Keeper {
     Disk(Arc<Pending>),
 }
 
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Self::Disk(pending) = self {
+            pending.finished.store(true, Ordering::Release);
+            pending.wake.notify_one();
+        }
+    }
+}
+
 /// The newest file that is not on disk yet.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     newest: Mutex<Option<(Mark, NodeFile)>>,
     wake: Notify,
+    /// The driver is gone, and nothing more comes.
+    finished: AtomicBool,
 }
 
 impl Pending {
@@ -59,7 +71,7 @@ impl Keeper {
     }
 }
 
-/// Writes what `pending` holds, for as long as the driver listens.
+/// Writes what `pending` holds, for as long as the driver listens. When this ends, the directory is let go.
 pub(crate) async fn run(
     dir: Arc<DataDir>,
     pending: Arc<Pending>,
@@ -72,6 +84,9 @@ pub(crate) async fn run(
     loop {
         // A newer file takes the place of one that could not be written.
         let Some((mark, file)) = pending.take().or_else(|| failing.take()) else {
+            if pending.finished.load(Ordering::Acquire) {
+                return;
+            }
             pending.wake.notified().await;
             continue;
         };

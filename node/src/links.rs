@@ -56,7 +56,19 @@ impl Links {
 
     /// Keeps connections to exactly these nodes.
     pub(crate) fn keep(&mut self, known: &[Known]) {
-        self.dialers.retain(|_, (peer, _)| known.contains(peer));
+        // The incarnation matters to the handshake only: a link that stands was judged.
+        let same = |a: &Known, b: &Known| a.name == b.name && a.address == b.address;
+        let stays = |peer: &Known| known.iter().any(|other| same(peer, other));
+        let peers = &mut self.peers;
+        self.dialers.retain(|name, (peer, _)| {
+            let stays = stays(peer);
+            let named = |member: &Member| member.name == *name;
+            for peer in peers.iter_mut().filter(|p| !stays && p.member.as_ref().is_some_and(named))
+            {
+                peer.connection = None;
+            }
+            stays
+        });
         for peer in known {
             if !self.dialers.contains_key(&peer.name) {
                 let task = Task::start(peers::dial(Arc::clone(&self.context), peer.clone()));
@@ -91,7 +103,8 @@ impl Links {
         if !peer.spoken {
             peer.heard = now;
         }
-        peer.sent = false;
+        // At once, so that the other end knows the link to be up. A beat fits any frame.
+        peer.frame.push(&PeerItem::Beat).unwrap_or_default();
     }
 
     /// The connection ended.

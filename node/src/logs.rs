@@ -1,5 +1,7 @@
 //! Where log lines go: to standard error, as many as asked for.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Global;
@@ -17,6 +19,7 @@ pub(crate) fn start(global: &Global, level: &str) {
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .try_init();
     if let Err(error) = started {

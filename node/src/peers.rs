@@ -13,6 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
@@ -120,8 +121,10 @@ async fn receive(context: &Context, mut stream: TcpStream) -> Result<(), String>
         if !items.is_empty() {
             let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
             // A full queue drops: loss is in the model, and waiting here would hold up newer messages.
-            if context.arrivals.try_send(PeerArrival { from, items }).is_err() {
-                context.counters.messages_dropped.add(count);
+            match context.arrivals.try_send(PeerArrival { from, items }) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => context.counters.messages_dropped.add(count),
+                Err(TrySendError::Closed(_)) => return Ok(()),
             }
             continue;
         }
@@ -232,7 +235,7 @@ async fn send(
         tokio::select! {
             biased;
             bytes = outbox.take() => {
-                let Some(bytes) = bytes else { break "the peer has fallen silent".into() };
+                let Some(bytes) = bytes else { break "let go by the driver".into() };
                 let write = async { stream.write_all(&bytes).await?; stream.flush().await };
                 match context.clock.limit(STALL, write).await {
                     Some(Ok(())) => {}

@@ -1,4 +1,5 @@
-//! Log lines that would repeat themselves: each is said at once, and then every half minute at most.
+//! Log lines that would repeat themselves: each is said at once, and then every half minute at most. Strangers who think
+//! of ever new ways to be refused get a bounded number of lines, too.
 
 use std::collections::HashMap;
 
@@ -6,8 +7,8 @@ use leasehold_core::{Instant, Span};
 
 /// How long the same words are not said again.
 const PAUSE: Span = Span::from_secs(30);
-/// Different words that are remembered.
-const MEMORY: usize = 64;
+/// Different words in that time; more are not said.
+const MEMORY: usize = 32;
 
 /// Remembers what was said.
 #[derive(Debug, Default)]
@@ -20,7 +21,10 @@ impl Quiet {
             return false;
         }
         if self.0.len() >= MEMORY {
-            self.0.clear();
+            self.0.retain(|_, said| now.since(*said) < PAUSE);
+        }
+        if self.0.len() >= MEMORY {
+            return false;
         }
         self.0.insert(words.to_owned(), now);
         true
@@ -39,5 +43,17 @@ mod tests {
         assert!(!quiet.lets(at(29), "a"));
         assert!(quiet.lets(at(29), "b"));
         assert!(quiet.lets(at(30), "a"));
+    }
+
+    #[test]
+    fn ever_new_words_are_not_all_said() {
+        let mut quiet = Quiet::default();
+        let mut said = |seconds: u64, word: &str| {
+            let now = Instant::from_micros(seconds * 1_000_000);
+            (0..1_000).filter(|i| quiet.lets(now, &format!("{word}{i}"))).count()
+        };
+        assert_eq!(said(0, "a"), MEMORY);
+        assert_eq!(said(1, "b"), 0);
+        assert_eq!(said(30, "c"), MEMORY);
     }
 }

@@ -10,7 +10,7 @@ use leasehold_core::wire::MAX_FRAME;
 use leasehold_core::{Boot, ClusterId, Member, Node, NodeFile, NodeId, Span, Status};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Address, Config};
@@ -181,7 +181,7 @@ impl Server {
             counters,
             control,
             all_gone,
-            driver: Task::start(Driver::new(parts).run(inputs)),
+            driver: Task::start(Driver::new(parts, now).run(inputs)),
             listeners: vec![
                 Task::start(clients::listen(client_context, listeners.client)),
                 Task::start(peers::listen(peer_context, listeners.peer)),
@@ -247,7 +247,7 @@ impl Running {
     /// Tells the node to drain and end, without waiting for it.
     pub async fn stop(&self) {
         if self.control.send(Control::Stop).await.is_err() {
-            info!("this node has ended already");
+            debug!("this node has ended already");
         }
     }
 
@@ -264,8 +264,11 @@ impl Running {
         if self.clock.limit(FAREWELL, self.all_gone.recv()).await.is_none() {
             info!("some clients did not take their last answers");
         }
-        if let Some(keeper) = self.keeper {
-            keeper.stop().await;
+        if let Some(mut keeper) = self.keeper {
+            // A write under way is not cut off: it holds the directory until it is done.
+            if self.clock.limit(END, keeper.wait()).await.is_none() {
+                warn!("the node file is still being written");
+            }
         }
     }
 }

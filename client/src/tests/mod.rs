@@ -13,8 +13,8 @@ use crate::{Client, Options};
 
 /// A deadline that no test wants to reach.
 const LONG: Duration = Duration::from_secs(60);
-/// A deadline that a test wants to reach.
-const SHORT: Duration = Duration::from_millis(60);
+/// A deadline that a test wants to reach, and that leaves time to send something before.
+const SHORT: Duration = Duration::from_millis(400);
 
 fn options() -> Options {
     Options::new().timeout(LONG).heartbeat(Duration::from_millis(200), LONG)

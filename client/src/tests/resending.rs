@@ -86,12 +86,16 @@ async fn without_an_answer_the_outcome_is_unknown_and_a_read_just_unanswered() {
         let client = connect(&server.address, options()).await;
         let owner = Owner { value: Some("me".into()), token: None };
         let unknown = Err(Error::Unknown(Doubt::Unanswered));
-        assert_eq!(client.lock("k").timeout(SHORT).await.map(drop), unknown);
-        let extend = client.extend("k", owner.clone(), LONG);
-        assert_eq!(extend.timeout(SHORT).await.map(drop), unknown);
-        let update = client.update("k", owner.clone(), "you");
-        assert_eq!(update.timeout(SHORT).await.map(drop), unknown);
-        assert_eq!(client.release("k", owner).timeout(SHORT).await.map(drop), unknown);
+        let (lock, extend, update, release) = tokio::join!(
+            client.lock("k").timeout(SHORT).into_future(),
+            client.extend("k", owner.clone(), LONG).timeout(SHORT).into_future(),
+            client.update("k", owner.clone(), "you").timeout(SHORT).into_future(),
+            client.release("k", owner).timeout(SHORT).into_future(),
+        );
+        assert_eq!(lock.map(drop), unknown);
+        assert_eq!(extend.map(drop), unknown);
+        assert_eq!(update.map(drop), unknown);
+        assert_eq!(release.map(drop), unknown);
         client
     };
     let hurried = async {
@@ -222,9 +226,11 @@ async fn init_is_not_sent_again_once_it_may_have_been_done() {
 #[tokio::test]
 async fn a_grant_that_nobody_awaits_is_given_back() {
     let server = Server::new(1).await;
+    let sent = tokio::sync::Notify::new();
     let script = async {
         let mut session = server.welcome(vec![server.peer()]).await;
         let (call, lock) = session.request().await;
+        sent.notify_one();
         match session.ask().await {
             Some(ClientItem::Cancel { call: cancelled }) => assert_eq!(cancelled, call),
             other => panic!("{other:?}"),
@@ -237,8 +243,11 @@ async fn a_grant_that_nobody_awaits_is_given_back() {
     };
     let work = async {
         let client = connect(&server.address, options()).await;
-        // Long enough to be sent, too short to be answered.
-        assert!(client.lock("k").timeout(SHORT).await.is_err());
+        tokio::select! {
+            biased;
+            lease = client.lock("k").into_future() => panic!("{lease:?}"),
+            () = sent.notified() => {}
+        }
         client
     };
     let (_client, ()) = tokio::join!(work, script);

@@ -95,8 +95,8 @@ impl Client {
         Update::new(self.clone(), key.into(), owner, value.into())
     }
 
-    /// Ends the ownership of `owner` on `key`; an owner that says nothing means whoever holds it. For one's own
-    /// lease, see [`Lease::release`](crate::Lease::release).
+    /// Ends the ownership of `owner` on `key`; an owner that says nothing means whoever holds it, and is not sent
+    /// again when nobody knows what became of the first sending. For one's own lease, see [`Lease::release`](crate::Lease::release).
     pub fn release(&self, key: impl Into<Key>, owner: Owner) -> Release {
         Release::new(self.clone(), key.into(), owner)
     }

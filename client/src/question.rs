@@ -1,7 +1,9 @@
 //! What a call asks a node, independent of the connection over which it does.
 
 use leasehold_core::wire::ClientItem;
-use leasehold_core::{Action, Holder, Instant, Key, KeyRequest, OpId, Outcome, Span, Status};
+use leasehold_core::{
+    Action, Holder, Instant, Key, KeyRequest, OpId, Outcome, Owner, Span, Status,
+};
 
 use crate::identity;
 
@@ -111,9 +113,11 @@ impl Question {
     }
 
     /// Whether it may be sent again while nobody knows what became of an earlier sending. An operation on a key
-    /// carries an identity for that; a second `init` would only learn that there is a cluster by now.
-    pub(crate) const fn repeats(&self) -> bool {
+    /// carries an identity for that. But a release of whoever holds the key might hit whoever came next, and a second
+    /// `init` would only learn that there is a cluster by now.
+    pub(crate) fn repeats(&self) -> bool {
         match self {
+            Self::Key { action: Action::Release { owner, .. }, .. } => *owner != Owner::default(),
             Self::Key { .. } | Self::Local(_) | Self::Status => true,
             Self::Init => false,
         }

@@ -12,7 +12,7 @@ use leasehold_core::{Done, Holder, Span, Token};
 use crate::{Client, Options};
 
 /// A deadline that no test wants to reach.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(20);
 /// A deadline that a test wants to reach, and that leaves time to send something before.
 const SHORT: Duration = Duration::from_millis(400);
 

@@ -224,6 +224,18 @@ async fn init_is_not_sent_again_once_it_may_have_been_done() {
 }
 
 #[tokio::test]
+async fn a_release_of_whoever_holds_the_key_is_not_sent_again_in_doubt() {
+    let server = Server::new(1).await;
+    let script = async { assert!(matches!(swallow(&server).await.action, Action::Release { .. })) };
+    let work = async {
+        let client = connect(&server.address, options()).await;
+        client.release("k", Owner::default()).await
+    };
+    let (released, ()) = tokio::join!(work, script);
+    assert_eq!(released, Err(Error::Unknown(Doubt::Unanswered)));
+}
+
+#[tokio::test]
 async fn a_grant_that_nobody_awaits_is_given_back() {
     let server = Server::new(1).await;
     let sent = tokio::sync::Notify::new();

@@ -103,6 +103,12 @@ impl Session {
 
     /// The next item that is no sign of life; those are answered.
     pub(super) async fn ask(&mut self) -> Option<ClientItem> {
+        tokio::time::timeout(super::LONG, self.ask_for_ever())
+            .await
+            .expect("the client asks nothing")
+    }
+
+    async fn ask_for_ever(&mut self) -> Option<ClientItem> {
         loop {
             let item = self.item().await?;
             if item != ClientItem::Beat {

@@ -15,8 +15,8 @@ use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
-/// Far beyond what anything takes here; a test that gets there has failed.
-const FOREVER: Duration = Duration::from_secs(60);
+/// Far beyond what anything takes here, and less than any lease; a test that gets there has failed.
+const FOREVER: Duration = Duration::from_secs(30);
 
 /// Waits until `look` finds something.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {

@@ -75,7 +75,7 @@ async fn a_client_that_goes_leaves_the_queue() {
     let (mut holder, _) = Raw::client(at).await;
     token(&holder.call(1, "job", lock(1, "me", Span::ZERO)).await);
     let (mut waiter, _) = Raw::client(at).await;
-    waiter.send(&[request(1, "job", lock(2, "you", Span::from_secs(20)))]).await;
+    waiter.send(&[request(1, "job", lock(2, "you", Span::from_secs(200)))]).await;
     let queued = async |some: bool| {
         until("the queue is as wanted", async || {
             let mut operations = 0;
@@ -92,7 +92,7 @@ async fn a_client_that_goes_leaves_the_queue() {
 
     // One that only says that it does not wait any more is answered.
     let (mut waiter, _) = Raw::client(at).await;
-    waiter.send(&[request(1, "job", lock(3, "you", Span::from_secs(20)))]).await;
+    waiter.send(&[request(1, "job", lock(3, "you", Span::from_secs(200)))]).await;
     queued(true).await;
     waiter.send(&[ClientItem::Cancel { call: 1 }]).await;
     // If the key's home is another node, this one cannot know what became of the request there.

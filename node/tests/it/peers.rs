@@ -5,7 +5,7 @@ use leasehold_core::{Drift, NodeId, Span};
 use leasehold_node::Server;
 use tokio::net::TcpListener;
 
-use crate::raw::{Raw, config, dial_as, peer_hello, sees, status_until, until};
+use crate::raw::{Raw, accept, config, dial_as, peer_hello, sees, status_until, until};
 
 const NOWHERE: &str = "127.0.0.1:1";
 
@@ -51,8 +51,7 @@ async fn a_peer_that_is_dialled_and_has_another_value_is_told_which() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let node = Server::start(two(&listener.local_addr().unwrap().to_string())).await.unwrap();
     for (change, word) in &WRONG[4..] {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut raw = Raw::over(stream);
+        let mut raw = accept(&listener).await;
         assert!(matches!(raw.next().await, Some(PeerItem::Hello(_))));
         let mut hello = peer_hello("b", 7);
         change(&mut hello);
@@ -72,8 +71,7 @@ async fn a_peer_that_is_dialled_and_has_another_value_is_told_which() {
 async fn a_link_is_up_while_both_directions_work() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let node = Server::start(two(&listener.local_addr().unwrap().to_string())).await.unwrap();
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut listening = Raw::over(stream);
+    let mut listening = accept(&listener).await;
     listening.send(&[PeerItem::Hello(peer_hello("b", 7))]).await;
     let mut speaking = Raw::connect(node.peer_addr()).await;
     speaking.send(&[PeerItem::Hello(peer_hello("b", 7)), PeerItem::Beat]).await;
@@ -84,7 +82,7 @@ async fn a_link_is_up_while_both_directions_work() {
     until("a beat", async || (listening.next().await == Some(PeerItem::Beat)).then_some(())).await;
     // Then this end falls silent, and the node lets go of the connection and dials again.
     status_until(&node, "b is down", |status| !sees(status, "b")).await;
-    listener.accept().await.unwrap();
+    accept(&listener).await;
     node.shutdown().await;
 }
 

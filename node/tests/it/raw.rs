@@ -13,10 +13,10 @@ use leasehold_node::config::Address;
 use leasehold_node::{Config, Running};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
-/// Far beyond what anything takes here; a test that gets there has failed.
-const FOREVER: Duration = Duration::from_secs(60);
+/// Far beyond what anything takes here, and less than any lease; a test that gets there has failed.
+const FOREVER: Duration = Duration::from_secs(30);
 
 /// Waits until `look` finds something.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -48,6 +48,12 @@ pub(crate) fn sees(status: &Status, name: &str) -> bool {
     status.members.iter().any(|peer| peer.member.name == name && peer.up)
 }
 
+/// The next connection.
+pub(crate) async fn accept(listener: &TcpListener) -> Raw {
+    let accepted = tokio::time::timeout(FOREVER, listener.accept()).await;
+    Raw::over(accepted.expect("no connection in time").unwrap().0)
+}
+
 /// A connection, in frames.
 pub(crate) struct Raw {
     stream: TcpStream,
@@ -59,7 +65,7 @@ impl Raw {
         Self::over(TcpStream::connect(to).await.unwrap())
     }
 
-    pub(crate) fn over(stream: TcpStream) -> Self {
+    fn over(stream: TcpStream) -> Self {
         Self { stream, bytes: Vec::new() }
     }
 
@@ -135,7 +141,8 @@ impl Raw {
 }
 
 pub(crate) fn request(call: u64, key: &str, action: Action) -> ClientItem {
-    let patience = Span::from_secs(20);
+    // Longer than a test waits: nothing here ends because somebody lost patience.
+    let patience = Span::from_secs(200);
     ClientItem::Request { call, request: KeyRequest { key: key.into(), patience, action } }
 }
 

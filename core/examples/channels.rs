@@ -104,8 +104,7 @@ fn on_key(key: &str, action: Action) -> Request {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a driver is where clocks are read")]
-/// Locks and releases a key.
-pub fn main() {
+pub(crate) fn main() {
     let start = Clock::now();
     let ids = [NodeId(1), NodeId(2), NodeId(3)];
     let (network, mails): (Network, Vec<_>) = ids

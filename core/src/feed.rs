@@ -133,16 +133,24 @@ impl Feeder {
         }
     }
 
-    /// How far a replica is behind.
-    pub(crate) fn lag(&self, replica: NodeId, now: Instant) -> Option<Lag> {
-        let last = *self.replicas.get(&replica)?;
+    /// How far each replica is behind.
+    pub(crate) fn lags(&self, now: Instant) -> Vec<(NodeId, Lag)> {
+        self.replicas.iter().map(|(&replica, &last)| (replica, self.lag(last, now))).collect()
+    }
+
+    fn lag(&self, last: u64, now: Instant) -> Lag {
         let oldest = self.sent.iter().find(|(number, ..)| *number > last);
         let before = self.sent.iter().rev().find(|(number, ..)| *number <= last);
-        let known = before.map_or(0, |(_, told, _)| *told);
-        Some(match oldest {
-            Some((_, _, at)) => Lag { entries: self.told - known, time: now.since(*at) },
-            None => Lag::default(),
-        })
+        match (oldest, before) {
+            (Some((_, _, at)), Some((_, told, _))) => {
+                Lag { entries: self.told - told, time: now.since(*at) }
+            }
+            // What was told up to the first batch that is still remembered is not counted.
+            (Some((_, told, at)), None) => {
+                Lag { entries: self.told - told + 1, time: now.since(*at) }
+            }
+            (None, _) => Lag::default(),
+        }
     }
 }
 

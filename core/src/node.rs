@@ -23,7 +23,7 @@ use crate::membership::Membership;
 use crate::message::{Answer, Ask, Body, Change, Message, Relay, Tell};
 use crate::peers::{Peers, STANDING_EVERY};
 use crate::relay::Relays;
-use crate::request::{NotDone, Outcome, Peer, Request, Standing, Status};
+use crate::request::{NotDone, Outcome, Request, Standing, Status};
 use crate::settings::Settings;
 use crate::sync::Sync;
 use crate::time::{Instant, Span};
@@ -197,7 +197,8 @@ impl Node {
             active_in: self.sync.active_in(now),
             cluster: self.disk.file().cluster,
             epoch: self.peers.epoch(),
-            members: self.members_seen(now),
+            members: self.peers.list(self.standing()),
+            lags: self.feeder.lags(now),
             leases: (self.acceptor.leases() + self.learned.leases()).try_into().unwrap_or(u64::MAX),
             records: self.records().try_into().unwrap_or(u64::MAX),
             operations: (self.coordinator.operations() + self.relays.len())
@@ -211,14 +212,6 @@ impl Node {
     #[must_use]
     pub fn records(&self) -> usize {
         self.acceptor.records() + self.learned.records()
-    }
-
-    fn members_seen(&self, now: Instant) -> Vec<Peer> {
-        let mut members = self.peers.list(self.standing());
-        for peer in members.iter_mut().filter(|peer| !peer.master) {
-            peer.lag = self.feeder.lag(peer.member.id, now);
-        }
-        members
     }
 
     /// Records that went: by agreement of all masters, and by age.

@@ -157,7 +157,6 @@ impl Peers {
                 master: place < config.masters.len(),
                 standing: if own { standing } else { known.standing },
                 up: own || known.up,
-                lag: None,
             }
         };
         config.members().enumerate().map(peer).collect()

@@ -276,6 +276,8 @@ pub struct Status {
     pub epoch: Epoch,
     /// The members and what this node knows of them; of itself, too.
     pub members: Vec<Peer>,
+    /// How far each replica is behind what the answering node has coordinated.
+    pub lags: Vec<(NodeId, Lag)>,
     /// Live leases in the local records.
     pub leases: u64,
     /// All local records.
@@ -297,8 +299,6 @@ pub struct Peer {
     pub standing: Standing,
     /// Whether the link to it is up.
     pub up: bool,
-    /// For a replica: how far it is behind what the answering node has coordinated.
-    pub lag: Option<Lag>,
 }
 
 /// How far a replica is behind.

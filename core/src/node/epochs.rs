@@ -164,7 +164,9 @@ impl Node {
         let founded = self.sync.is_founded();
         let named = config.members().any(|member| member.id == self.peers.me);
         let stranger = (founded && file.cluster != Some(cluster)) || (!founded && !named);
-        if stranger || !config.well_formed() || (founded && config.epoch <= known) {
+        // How the first masters begin to vote is the founding's business.
+        let first = config.epoch == Epoch(1) && config.master(self.peers.me).is_some();
+        if stranger || first || !config.well_formed() || (founded && config.epoch <= known) {
             return;
         }
         let stays = self.sync.is_active()
@@ -198,6 +200,7 @@ impl Node {
         self.senders = Senders::default();
         self.sync.adopted(self.now, old.as_ref(), self.disk.file());
         self.staging = None;
+        self.tell_at = self.now;
         self.raise_ceiling();
         out.push(Effect::Event(Event::Configured(config.epoch)));
         let mut others: Vec<NodeId> = config.members().map(|member| member.id).collect();

@@ -1,0 +1,49 @@
+//! The end of a run: everything that can only be judged when all is known.
+
+use crate::check::{self, linear};
+use crate::history::Verdict;
+use crate::marks::Mark;
+use crate::world::World;
+
+impl World<'_> {
+    /// After a horizon of silence nothing is left to remember.
+    pub(crate) fn judge_records(&mut self) {
+        for number in 0..self.hosts.len() {
+            self.counts.meet(Mark::RecordsJudged);
+            let left = self.hosts[number].node.as_ref().map_or(0, leasehold_core::Node::records);
+            if left > 0 {
+                let story =
+                    format!("n{number} still keeps {left} records after a horizon of silence");
+                self.violate("bounded memory", story);
+            }
+        }
+    }
+
+    /// Judges the history.
+    pub(crate) fn judge(&mut self) {
+        let mut found = Vec::new();
+        let beliefs = check::exclusion::check(&self.history.beliefs, &mut found);
+        self.counts.add(Mark::BeliefsJudged, beliefs);
+        let mut by_key = vec![Vec::new(); self.plan.keys];
+        for (index, op) in self.history.ops.iter().enumerate() {
+            if op.verdict != Verdict::Nothing {
+                by_key[op.key].push(index);
+            }
+        }
+        for of_key in &by_key {
+            let tokens = check::tokens::check(&self.history.ops, of_key, &mut found);
+            self.counts.add(Mark::TokensJudged, tokens);
+            let once = check::once::check(&self.history.ops, of_key, &mut found);
+            self.counts.add(Mark::RepeatsJudged, once.repeats);
+            self.counts.add(Mark::AppliedAgain, once.again);
+            match linear::check(&self.history.ops, of_key, &mut found) {
+                linear::Judgement::Fits(count) => self.counts.add(Mark::OrdersJudged, count),
+                linear::Judgement::Broken => {}
+                linear::Judgement::GaveUp => self.counts.meet(Mark::OrdersGivenUp),
+            }
+        }
+        for violation in found {
+            self.violate(violation.rule, violation.story);
+        }
+    }
+}

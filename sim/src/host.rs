@@ -39,9 +39,9 @@ pub struct Asked {
     pub answered: bool,
 }
 
-/// How much later than its asker's patience an answer may come, by the clock of the node. A tick comes within a
-/// microsecond of its deadline.
-const LATENESS: Span = Span::from_millis(1);
+/// How much later than its asker's patience an answer may come, by the clock of the node: its timers go off up to a
+/// tick of 1,024 µs late.
+const LATENESS: Span = Span::from_micros(1_100);
 
 /// A machine with a node.
 #[derive(Debug)]

@@ -216,7 +216,7 @@ impl<'a> Search<'a> {
         let effect = |index: u16| {
             let other = self.op(index);
             other.id == op.id
-                && matches!(other.verdict, Verdict::Unknown | Verdict::Done { repeated: false, .. })
+                && matches!(other.verdict, Verdict::Unknown | Verdict::Done { .. })
         };
         let behind = self.must[..at.prefix].iter().any(|i| effect(*i));
         let window = self.must[at.prefix..].iter().take(128).enumerate();
@@ -244,7 +244,8 @@ impl<'a> Search<'a> {
             Verdict::Free => self.apply_free(now, op, deadline),
             Verdict::Done { token, repeated: true } => {
                 if !self.took_effect(at, op) {
-                    return None;
+                    // The node could not tell this sending's effect from another's.
+                    return self.apply_effect(now, index, token.0, deadline);
                 }
                 // The lock whose ownership is the current one shows its token.
                 match now.held {
@@ -284,7 +285,8 @@ impl<'a> Search<'a> {
             let free = freed(now, deadline)?;
             let unknown = token == 0;
             // Whoever asked and went away may have the key given back for them at any time.
-            let bound = if unknown || op.cancelled { op.invoked } else { op.bound };
+            let doubtful = matches!(op.verdict, Verdict::Unknown | Verdict::Done { repeated: true, .. });
+            let bound = if doubtful || op.cancelled { op.invoked } else { op.bound };
             return (unknown || token > free.highest).then_some(Register {
                 held: Some([index; 3]),
                 token,
@@ -346,8 +348,8 @@ impl<'a> Search<'a> {
                 let op = self.op(*i);
                 let answered = op.answered.unwrap_or(0);
                 format!(
-                    "[{}..{answered} c{} {:?} -> {:?}]",
-                    op.invoked, op.client, op.call, op.verdict
+                    "[{}..{answered} c{} step {} {:?} -> {:?}]",
+                    op.invoked, op.client, op.id.step, op.call, op.verdict
                 )
             })
             .collect();

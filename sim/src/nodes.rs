@@ -332,17 +332,39 @@ impl World<'_> {
         match self.hosts[number].answer(ticket) {
             Err(wrong) => self.violate(wrong.rule, wrong.story),
             Ok(Asker::Operator) => {
-                if matches!(outcome, Outcome::Founded(cluster) if cluster == self.around.cluster) {
-                    self.begin_clients();
-                } else if let Outcome::Refused(Refusal::AlreadyFounded { cluster, .. }) = outcome
-                    && cluster != self.around.cluster
-                {
-                    self.violate("founding", format!("{cluster:?} is not the cluster of this run"));
-                }
+                self.operator_hears(&outcome);
             }
             Ok(Asker::Client { client, call, op }) => {
                 self.trace.fold(digest(&outcome));
                 self.client_answered(number, client, call, op, outcome);
+            }
+        }
+    }
+}
+
+impl World<'_> {
+    /// "Already founded" is good news if it is this cluster, but says nothing of the nodes that were not reached.
+    fn operator_hears(&mut self, outcome: &Outcome) {
+        let ours = self.around.cluster;
+        match outcome {
+            Outcome::Founded(cluster) if *cluster == ours => {
+                self.settled = true;
+                self.begin_clients();
+            }
+            Outcome::Refused(Refusal::AlreadyFounded { cluster, .. }) if *cluster == ours => {
+                self.begin_clients();
+            }
+            Outcome::Founded(cluster)
+            | Outcome::Refused(Refusal::AlreadyFounded { cluster, .. }) => {
+                self.violate("founding", format!("{cluster:?} is not the cluster of this run"));
+            }
+            Outcome::NotDone(_) => {}
+            Outcome::Done(_)
+            | Outcome::Found(_)
+            | Outcome::Woken(_)
+            | Outcome::Unknown
+            | Outcome::Refused(_) => {
+                self.violate("founding", format!("the operator was told {outcome:?}"));
             }
         }
     }

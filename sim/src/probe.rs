@@ -82,6 +82,7 @@ impl World<'_> {
             return;
         }
         self.trace.line(self.now, None, String::new, || "now everything must work".into());
+        self.judge_standings();
         self.probe.active = true;
         self.probe_again(0);
     }

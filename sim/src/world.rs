@@ -83,7 +83,9 @@ pub struct World<'a> {
     pub(crate) active: Vec<bool>,
     pub(crate) quiet: bool,
     pub(crate) founded: bool,
+    pub(crate) settled: bool,
     pub(crate) attempts: u64,
+    pub(crate) looks: u64,
     pub(crate) ended: bool,
     pub(crate) effects: Effects,
     pub(crate) acts: Vec<ClientEffect>,
@@ -143,7 +145,9 @@ impl<'a> World<'a> {
             active: vec![false; plan.faults.len()],
             quiet: false,
             founded: false,
+            settled: false,
             attempts: 0,
+            looks: 0,
             ended: false,
             effects: Effects::new(),
             acts: Vec::new(),
@@ -163,7 +167,8 @@ impl<'a> World<'a> {
             self.queue.push(0, Happening::Boot(node));
         }
         self.queue.push(self.plan.founding, Happening::Operator);
-        self.queue.push(self.plan.quiet, Happening::Quiet);
+        // One later: faults that end just then are over.
+        self.queue.push(self.plan.quiet + 1, Happening::Quiet);
         for (number, fault) in self.plan.faults.iter().enumerate() {
             self.queue.push(fault.from, Happening::Fault { number, begins: true });
             self.queue.push(fault.until, Happening::Fault { number, begins: false });
@@ -205,10 +210,7 @@ impl<'a> World<'a> {
             Happening::Operator => self.operate(),
             Happening::Quiet => self.be_quiet(),
             Happening::Probe => self.begin_probe(),
-            Happening::End => {
-                self.judge_records();
-                self.ended = true;
-            }
+            Happening::End => self.judge_records(),
         }
     }
 
@@ -290,7 +292,7 @@ impl<'a> World<'a> {
     }
 
     fn operate(&mut self) {
-        if self.founded {
+        if self.settled {
             return;
         }
         self.attempts += 1;

@@ -215,8 +215,7 @@ impl<'a> Search<'a> {
     fn took_effect(&self, at: &Placed, op: &Op) -> bool {
         let effect = |index: u16| {
             let other = self.op(index);
-            other.id == op.id
-                && matches!(other.verdict, Verdict::Unknown | Verdict::Done { .. })
+            other.id == op.id && matches!(other.verdict, Verdict::Unknown | Verdict::Done { .. })
         };
         let behind = self.must[..at.prefix].iter().any(|i| effect(*i));
         let window = self.must[at.prefix..].iter().take(128).enumerate();
@@ -285,7 +284,8 @@ impl<'a> Search<'a> {
             let free = freed(now, deadline)?;
             let unknown = token == 0;
             // Whoever asked and went away may have the key given back for them at any time.
-            let doubtful = matches!(op.verdict, Verdict::Unknown | Verdict::Done { repeated: true, .. });
+            let doubtful =
+                matches!(op.verdict, Verdict::Unknown | Verdict::Done { repeated: true, .. });
             let bound = if doubtful || op.cancelled { op.invoked } else { op.bound };
             return (unknown || token > free.highest).then_some(Register {
                 held: Some([index; 3]),

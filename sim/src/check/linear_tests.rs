@@ -108,7 +108,11 @@ fn a_repeated_answer_needs_an_effect() {
     // Of another sending, or of its own, which the node could not tell from another's.
     assert!(fits(&[op(3, 4, lock(1), repeated(5), 0), op(5, 6, read(), held(5, 1), 0)]));
     let early = op(1, 2, read(), held(9, 2), 0);
-    assert!(!fits(&[op(1, 0, lock(2), Verdict::Unknown, 9), early, op(3, 4, lock(1), repeated(5), 0)]));
+    assert!(!fits(&[
+        op(1, 0, lock(2), Verdict::Unknown, 9),
+        early,
+        op(3, 4, lock(1), repeated(5), 0)
+    ]));
     assert!(fits(&[op(1, 0, lock(1), Verdict::Unknown, 9), op(3, 4, lock(1), repeated(5), 0)]));
     // The sending that took effect must have done so by then, and under that token.
     assert!(!fits(&[

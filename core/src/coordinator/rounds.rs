@@ -139,7 +139,10 @@ impl Coordinator {
         let lowest = task.sent_from.map_or(write.base.ballot, |from| {
             if Rule::RetryLowest.is_out() { write.base.ballot } else { from.min(write.base.ballot) }
         });
-        task.sent_from = Some(lowest);
+        // What only writes the register as it is, leaves no trace of this operation.
+        if matches!(write.verdict, Verdict::Done { repeated: false, .. }) {
+            task.sent_from = Some(lowest);
+        }
         let place = &mut self.desks[desk];
         let masters = (0..scene.masters).filter(|&master| write.base.sent.has(master));
         scene.ask(masters, &write.accept(&place.key));

@@ -189,27 +189,20 @@ fn draw_cut(roll: &mut Roll, masters: usize) -> [Nodes; MAX_NODES] {
     let side = if shape == 0 { draw_nodes(roll, masters) } else { Nodes::default().with(alone) };
     let half = draw_nodes(roll, masters);
     let inwards = roll.one_in(2);
-    let mut cut = [Nodes::default(); MAX_NODES];
-    for from in 0..masters {
-        for to in 0..masters {
-            let dead = match shape {
-                // One direction only, of one node.
-                1 => side.has(if inwards { to } else { from }),
-                // A bridge.
-                2 => from != alone && to != alone && half.has(from) != half.has(to),
-                // A single link, one way or both.
-                3 => {
-                    (from, to) == (alone, (alone + 1) % masters)
-                        || (!inwards && (to, from) == (alone, (alone + 1) % masters))
-                }
-                _ => side.has(from) != side.has(to),
-            };
-            if dead && from != to {
-                cut[from] = cut[from].with(to);
-            }
-        }
-    }
-    cut
+    let next = (alone + 1) % masters;
+    let dead = |from: usize, to: usize| match shape {
+        // One direction only, of one node.
+        1 => side.has(if inwards { to } else { from }),
+        // A bridge.
+        2 => from != alone && to != alone && half.has(from) != half.has(to),
+        // A single link, one way or both.
+        3 => (from, to) == (alone, next) || (!inwards && (to, from) == (alone, next)),
+        _ => side.has(from) != side.has(to),
+    };
+    std::array::from_fn(|from| {
+        let unreached = (0..masters).filter(|to| from < masters && *to != from && dead(from, *to));
+        unreached.fold(Nodes::default(), Nodes::with)
+    })
 }
 
 /// The faults of `all` that are under way when those in `active` are.

@@ -122,7 +122,8 @@ impl Host {
 
     /// The process dies. Of the writes under way the disk keeps the first `kept`.
     pub fn crash(&mut self, kept: usize) -> usize {
-        if let Some((_, _, file)) = self.writing.drain(..).take(kept).last() {
+        self.writing.truncate(kept);
+        if let Some((_, _, file)) = self.writing.drain(..).next_back() {
             self.durable = file;
         }
         self.node = None;

@@ -197,12 +197,15 @@ impl World<'_> {
     }
 
     fn persist(&mut self, number: usize, mark: FileMark, file: NodeFile) {
-        let slow =
-            crate::fault::under_way(&self.plan.faults, &self.active).map(|kind| match kind {
-                Kind::SlowDisk(nodes, extra) if nodes.has(number) => *extra,
-                _ => 0,
-            });
-        let slow: u64 = slow.sum();
+        let slow = |kind: &Kind| {
+            if let Kind::SlowDisk(nodes, extra) = kind {
+                nodes.has(number).then_some(*extra)
+            } else {
+                None
+            }
+        };
+        let faults = crate::fault::under_way(&self.plan.faults, &self.active);
+        let slow: u64 = faults.filter_map(slow).sum();
         let host = &mut self.hosts[number];
         host.writes += 1;
         let mut roll = self.dice.roll(Stream::Disk(number), host.writes);
@@ -303,6 +306,9 @@ impl World<'_> {
     }
 
     pub(crate) fn hint(&mut self, node: usize, peer: usize, flap: bool) {
+        if self.plan.deaf.has(node) && !self.quiet {
+            return;
+        }
         let wrong = crate::fault::under_way(&self.plan.faults, &self.active)
             .any(|kind| *kind == Kind::WrongHint { node, peer });
         let up = self.in_touch(node, peer) != wrong;

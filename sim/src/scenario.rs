@@ -7,7 +7,7 @@
 use leasehold_core::{Drift, Limits, Settings, Span, Timing};
 
 use crate::dice::{Dice, Roll, Stream};
-use crate::fault::{self, Fault};
+use crate::fault::{self, Fault, Nodes};
 
 /// Milliseconds in microseconds.
 pub const MS: u64 = 1_000;
@@ -131,6 +131,8 @@ pub struct Scenario {
     pub weather: Weather,
     /// The network between clients and nodes.
     pub client_weather: Weather,
+    /// Nodes that never hear that a link is up, so that each is the home of all keys in its own eyes.
+    pub deaf: Nodes,
     /// When the operator founds the cluster.
     pub founding: u64,
     /// When clients stop and all faults end.
@@ -188,6 +190,7 @@ impl Scenario {
             disk: roll.magnitude(100, 20 * MS),
             weather,
             client_weather,
+            deaf: draw_deaf(&mut dice.roll(Stream::Scenario, 5), masters),
             founding: 20 * MS,
             quiet,
             faults: Vec::new(),
@@ -265,6 +268,16 @@ fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing) -> Habi
         cancels: if roll.one_in(3) { roll.magnitude(10_000, 900_000) } else { 0 },
         resends: if roll.one_in(4) { 0 } else { roll.magnitude(100_000, 950_000) },
     }
+}
+
+/// In most runs no node is deaf. Where some are, coordinators get in each other's way all the time.
+fn draw_deaf(roll: &mut Roll, masters: usize) -> Nodes {
+    let all = roll.one_in(2);
+    let none = !roll.one_in(6);
+    (0..masters).fold(Nodes::default(), |set, node| {
+        let deaf = roll.one_in(2) || all;
+        if deaf && !none { set.with(node) } else { set }
+    })
 }
 
 fn draw_pins(roll: &mut Roll, profile: Profile) -> Vec<Option<bool>> {

@@ -114,12 +114,8 @@ fn a_repeated_answer_needs_an_effect() {
         op(3, 4, lock(1), repeated(5), 0)
     ]));
     assert!(fits(&[op(1, 0, lock(1), Verdict::Unknown, 9), op(3, 4, lock(1), repeated(5), 0)]));
-    // The sending that took effect must have done so by then, and under that token.
-    assert!(!fits(&[
-        op(1, 0, lock(1), Verdict::Unknown, 9),
-        op(3, 4, lock(1), repeated(5), 0),
-        op(5, 6, read(), held(6, 1), 0),
-    ]));
+    // The ownership is the one that the answer names.
+    assert!(!fits(&[op(3, 4, lock(1), repeated(5), 0), op(5, 6, read(), held(6, 1), 0)]));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::scenario::MS;
 use crate::world::{Happening, World};
 
 /// Steps between two looks at a node's invariants.
-const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 1 } else { 4 };
+const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 1 } else { 8 };
 
 impl World<'_> {
     /// Hands `input`, which was sent at `sent`, to a node; or leaves it in front of it.

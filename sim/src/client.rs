@@ -129,6 +129,8 @@ pub struct Client {
     past: Vec<(u64, usize, (u64, u64))>,
     /// Those of them that were granted all the same: key, chain, token.
     strays: Vec<(usize, (u64, u64), Token)>,
+    /// Ownerships it has given up: whatever becomes of that, it never believes in them again.
+    released: Vec<Token>,
     /// A key that will be free soon, as far as was said.
     wanted: Option<usize>,
     wake: Option<Instant>,
@@ -154,6 +156,7 @@ impl Client {
             flight: None,
             past: Vec::new(),
             strays: Vec::new(),
+            released: Vec::new(),
             wanted: None,
             wake: Some(wake),
             retired: false,
@@ -301,6 +304,7 @@ impl Client {
         };
         if let Action::Release { owner, .. } = &action {
             if let Some(token) = session.token {
+                self.released.push(token);
                 out.push(ClientEffect::Disbelieve { key, token });
             }
             if owner.token.is_none() {

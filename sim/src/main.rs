@@ -135,7 +135,7 @@ fn run_campaign(run: &Run) -> io::Result<ExitCode> {
     });
     let mut stderr = io::stderr();
     writeln!(stderr)?;
-    for report in tally.bad.iter().take(100) {
+    for report in tally.bad.iter().take(400) {
         writeln!(stderr, "{}\n  {}", report.verdict(), report.replay_line())?;
     }
     if let (Some(rule), Some(first)) = (run.without, tally.bad.first()) {

@@ -64,6 +64,10 @@ impl Coordinator {
             }
             Phase::Write(_) => self.write_due(scene, desk),
         }
+        // A round that nobody waits for any more ends with its desk.
+        if self.desks.get(desk).is_none() {
+            return;
+        }
         if let Some(due) = self.desk_deadline(desk) {
             self.desk_timers.set_sooner(desk, due);
         }

@@ -165,6 +165,11 @@ impl Client {
                     out.push(ClientEffect::Believe { key, token: done.token, until });
                 }
             }
+            // An extension by value may hit an ownership that it gave up, if the release has no effect yet.
+            Action::Extend { .. } if self.released.contains(&done.token) => {
+                self.session = None;
+                self.generation += 1;
+            }
             Action::Extend { lease, .. } => {
                 let until = believed(*lease);
                 if let Some(session) = &mut self.session {

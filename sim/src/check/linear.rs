@@ -402,7 +402,8 @@ impl<'a> Noticed<'a> {
                 Verdict::Done { token, repeated: again } => {
                     if *again {
                         repeated.push(op.id);
-                    } else if matches!(op.call, Call::Lock { .. }) {
+                    }
+                    if !*again && matches!(op.call, Call::Lock { .. }) {
                         locks.push(*token);
                     } else {
                         seen.push((*token, None));

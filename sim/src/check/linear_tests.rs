@@ -119,6 +119,22 @@ fn a_repeated_answer_needs_an_effect() {
 }
 
 #[test]
+fn an_operation_that_only_a_repeat_shows_may_have_taken_effect() {
+    // A lock and an extension of it, both of unknown outcome, and the extension sent again after the lease ended.
+    assert!(fits(&[
+        op(1, 0, lock(1), Verdict::Unknown, 10),
+        op(2, 0, extend(1, 1, 5), Verdict::Unknown, 20),
+        op(30, 31, read(), Verdict::Free, 0),
+        op(32, 33, extend(1, 1, 5), repeated(5), 40),
+        op(34, 35, read(), Verdict::Free, 0),
+    ]));
+    assert!(!fits(&[
+        op(2, 0, extend(1, 1, 5), Verdict::Unknown, 20),
+        op(32, 33, extend(1, 1, 5), repeated(5), 40),
+    ]));
+}
+
+#[test]
 fn an_unknown_release_may_free_the_key() {
     assert!(fits(&[
         op(1, 2, lock(1), done(5), 100),

@@ -1,5 +1,8 @@
-//! Nothing applies twice (protocol, section 5.2): two sendings of one operation are not both answered as the one that
-//! took effect.
+//! Nothing applies twice (protocol, section 5.2): two sendings of one lock are not both answered as the one that took
+//! effect.
+//!
+//! Only locks are judged here. What the masters remember of the other operations is the last one, so that one of another
+//! chain may come between two sendings; the search for an order knows which did (`linear`).
 //!
 //! A lock whose ownership has ended and was forgotten may be acquired once more by a sending that comes very late:
 //! then the tokens differ, and so it is an acquisition of its own. It is counted, not condemned.
@@ -21,7 +24,8 @@ pub fn check(ops: &[Op], of_key: &[OpIndex], found: &mut Vec<Violation>) -> Judg
     let mut done: Vec<&Op> = of_key
         .iter()
         .filter_map(|i| ops.get(*i))
-        .filter(|op| matches!(op.verdict, Verdict::Done { .. }) && op.call != Call::Read)
+        .filter(|op| matches!(op.verdict, Verdict::Done { .. }))
+        .filter(|op| matches!(op.call, Call::Lock { .. }))
         .collect();
     done.sort_by_key(|op| (op.id, matches!(op.verdict, Verdict::Done { repeated: true, .. })));
     let mut judged = Judged::default();

@@ -47,8 +47,8 @@ impl Clock {
         self.boot_at.after(Span::from_micros(counter.saturating_sub(self.wall_at_boot)))
     }
 
-    /// Whether this node made the ballot at this boot.
-    pub(crate) const fn made(&self, ballot: Ballot) -> bool {
-        ballot.proposer == self.proposer
+    /// What tells this boot from others.
+    pub(crate) const fn proposer(&self) -> u64 {
+        self.proposer
     }
 }

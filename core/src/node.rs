@@ -273,15 +273,17 @@ impl Node {
             Body::Standing(standing) => self.peers.says(from, standing),
             Body::Relay(relay) => self.relay(from, relay, out),
             // A vote of another epoch counts for nothing in this one.
-            Body::Ask(_) | Body::Answer(_) | Body::Tell(_) if !current => {}
-            Body::Ask(ask) => {
+            Body::Ask { .. } | Body::Answer { .. } | Body::Tell(_) if !current => {}
+            Body::Ask { round, ask } => {
                 if let Some(answer) = self.ask(ask, out) {
-                    self.send(from, Body::Answer(answer), out);
+                    self.send(from, Body::Answer { round, answer }, out);
                 }
             }
-            Body::Answer(answer) => {
+            Body::Answer { round, answer } => {
                 if let Some(place) = self.peers.place_of(from) {
-                    self.coordinate(|coordinator, scene| coordinator.answer(scene, place, answer));
+                    self.coordinate(|coordinator, scene| {
+                        coordinator.answer(scene, place, round, answer);
+                    });
                 }
             }
             Body::Tell(tell) => self.tell(tell),
@@ -314,8 +316,8 @@ impl Node {
                 self.clock.observe(ballot.counter);
                 None
             }
-            Ask::Query { key, round } => {
-                Some(Answer::Has { round, accepted: self.acceptor.accepted(now, &key) })
+            Ask::Query { key, boot } => {
+                Some(Answer::Has { boot, accepted: self.acceptor.accepted(now, &key) })
             }
         }
     }
@@ -429,13 +431,15 @@ impl Node {
 
     fn vote_here(&mut self, place: usize, body: Body, out: &mut Effects) {
         match body {
-            Body::Ask(ask) => {
+            Body::Ask { round, ask } => {
                 if let Some(answer) = self.ask(ask, out) {
-                    self.coordinate(|coordinator, scene| coordinator.answer(scene, place, answer));
+                    self.coordinate(|coordinator, scene| {
+                        coordinator.answer(scene, place, round, answer);
+                    });
                 }
             }
             Body::Tell(tell) => self.tell(tell),
-            Body::Answer(_) | Body::Relay(_) | Body::Found(_) | Body::Standing(_) => {}
+            Body::Answer { .. } | Body::Relay(_) | Body::Found(_) | Body::Standing(_) => {}
         }
     }
 

@@ -434,7 +434,7 @@ fn drain<T>(channel: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
 fn is_about_members(message: &Message) -> bool {
     match message.body {
         Body::Found(_) | Body::Standing(_) => true,
-        Body::Ask(_) | Body::Answer(_) | Body::Tell(_) | Body::Relay(_) => false,
+        Body::Ask { .. } | Body::Answer { .. } | Body::Tell(_) | Body::Relay(_) => false,
     }
 }
 

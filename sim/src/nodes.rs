@@ -171,27 +171,27 @@ impl World<'_> {
 
     fn count_message(&mut self, message: &Message) {
         let mark = match &message.body {
-            Body::Ask(Ask::Prepare { ballot, .. }) => {
+            Body::Ask { ask: Ask::Prepare { ballot, .. }, .. } => {
                 let place = usize::try_from(ballot.counter % 32).unwrap_or(0);
                 self.prepared[place] = ballot.counter;
                 Mark::Prepares
             }
-            Body::Ask(Ask::Accept { ballot, .. }) => {
+            Body::Ask { ask: Ask::Accept { ballot, .. }, .. } => {
                 let place = usize::try_from(ballot.counter % 32).unwrap_or(0);
                 if self.prepared[place] != ballot.counter {
                     self.counts.meet(Mark::ShortPath);
                 }
                 Mark::Accepts
             }
-            Body::Ask(Ask::Query { .. }) => Mark::Queries,
-            Body::Answer(Answer::NotPromised { .. }) => Mark::NotPromised,
-            Body::Answer(Answer::NotAccepted { .. }) => Mark::NotAccepted,
-            Body::Answer(Answer::Joining) => Mark::Joining,
+            Body::Ask { ask: Ask::Query { .. }, .. } => Mark::Queries,
+            Body::Answer { answer: Answer::NotPromised { .. }, .. } => Mark::NotPromised,
+            Body::Answer { answer: Answer::NotAccepted { .. }, .. } => Mark::NotAccepted,
+            Body::Answer { answer: Answer::Joining, .. } => Mark::Joining,
             Body::Tell(Tell::Abort { .. }) => Mark::Aborts,
             Body::Tell(Tell::Forget { .. }) => Mark::Forgets,
             Body::Tell(Tell::Settle { .. }) => Mark::Settles,
             Body::Relay(Relay::Forward { .. }) => Mark::Forwards,
-            Body::Answer(_) | Body::Relay(_) | Body::Found(_) | Body::Standing(_) => return,
+            Body::Answer { .. } | Body::Relay(_) | Body::Found(_) | Body::Standing(_) => return,
         };
         self.counts.meet(mark);
     }

@@ -3,6 +3,7 @@
 use super::{Coordinator, Phase, Place, Scene};
 use crate::message::{Ask, Body, Tell};
 use crate::request::{NotDone, Outcome};
+use crate::round::Base;
 use crate::slab::Slot;
 use crate::time::Instant;
 
@@ -35,7 +36,7 @@ impl Coordinator {
                 return self.query_again(scene, slot);
             }
             Place::Query(_) => Outcome::NotDone(NotDone::NoQuorum),
-            Place::Work(_) if task.sent_from.is_none() => Outcome::NotDone(NotDone::NoQuorum),
+            Place::Work(_) if task.past.sent_from.is_none() => Outcome::NotDone(NotDone::NoQuorum),
             Place::Work(_) => Outcome::Unknown,
         };
         self.end(scene, slot, outcome);
@@ -93,7 +94,8 @@ impl Coordinator {
         let Phase::Vote(vote) = &mut place.phase else { return };
         vote.resend_at = resend_at;
         let missing = (0..scene.masters).filter(|&m| !vote.promised.has(m) && !vote.denied.has(m));
-        scene.ask(missing, &Ask::Prepare { key: place.key.clone(), ballot: vote.ballot });
+        let prepare = Ask::Prepare { key: place.key.clone(), ballot: vote.ballot };
+        scene.ask(missing, vote.round, &prepare);
     }
 
     fn write_due(&mut self, scene: &mut Scene<'_>, desk: Slot) {
@@ -124,12 +126,13 @@ impl Coordinator {
         }
         // Less and less often: most that is missing now is missing for long.
         write.resend_at = now.after(resend_after.plus(now.since(write.at)));
-        let (behind, ballot) = (write.base.sent.without(write.accepted), write.base.ballot);
+        let Base { round, ballot, sent, voted, .. } = write.base;
+        let behind = sent.without(write.accepted).without(write.refused);
         let accept = write.accept(&place.key);
-        scene.ask((0..scene.masters).filter(|&m| behind.without(write.refused).has(m)), &accept);
-        if write.base.voted {
-            let missing = (0..scene.masters).filter(|&m| !write.base.sent.has(m));
-            scene.ask(missing, &Ask::Prepare { key: place.key.clone(), ballot });
+        scene.ask((0..scene.masters).filter(|&m| behind.has(m)), round, &accept);
+        if voted {
+            let missing = (0..scene.masters).filter(|&m| !sent.has(m));
+            scene.ask(missing, round, &Ask::Prepare { key: place.key.clone(), ballot });
         }
     }
 }

@@ -83,8 +83,8 @@ impl Node {
         match body {
             Body::Found(step) => self.found(out, |founding, desk| founding.take(desk, to, step)),
             Body::Change(step) => self.on_change(to, step, out),
-            Body::Ask(_)
-            | Body::Answer(_)
+            Body::Ask { .. }
+            | Body::Answer { .. }
             | Body::Tell(_)
             | Body::Relay(_)
             | Body::Standing(_)

@@ -258,8 +258,10 @@ impl Coordinator {
         while let Some(slot) = self.ready.pop_front() {
             if self.desks.get(slot).is_some_and(|d| d.task.is_none() && !d.queue.is_empty()) {
                 let desk = &self.desks[slot];
-                let from = desk.base(now, &self.timing).map(|write| write.base.ballot);
-                return Some((slot, &desk.key, from));
+                let first = desk.queue.front().map(|&task| &self.tasks[task].job);
+                // What is to be settled must reach all masters, not only those of the last write.
+                let base = desk.base(now, &self.timing).filter(|_| first != Some(&Job::Settle));
+                return Some((slot, &desk.key, base.map(|write| write.base.ballot)));
             }
         }
         None
@@ -349,9 +351,9 @@ impl Coordinator {
             && self.waits(slot, scene.now)
             && !self.tasks[slot].cancelled
         {
-            let free_at = scene.now.after(holder.remaining.plus(holder.delay));
+            let held_for = holder.remaining.plus(holder.delay);
             self.desks[desk].task = None;
-            self.desks[desk].unpark_at = Some(free_at);
+            self.desks[desk].unpark_at = Some(self.look_again(scene.now, held_for));
             self.park(slot, desk, scene.now, true);
             self.make_ready(desk);
             return;
@@ -360,15 +362,17 @@ impl Coordinator {
         let lock = matches!(task.job, Job::Act(Action::Lock { .. }));
         let unwanted = task.cancelled && lock;
         let (key, id) = (task.key.clone(), id_of(&task.job));
-        let outcome = self.outcome(scene, task, verdict.clone(), votes);
-        self.end(scene, slot, outcome);
         if let (true, Verdict::Done { token, repeated: false, .. }, Some(id)) =
-            (unwanted, verdict, id)
+            (unwanted, &verdict, id)
         {
-            let id = OpId { step: id.step.saturating_add(1), ..id };
-            let job = Job::GiveUp { id, token };
-            self.submit(scene, Origin::Own, key, job, self.timing.op_timeout);
+            // Whoever may still hear the answer must not believe in what is given up now.
+            let job =
+                Job::GiveUp { id: OpId { step: id.step.saturating_add(1), ..id }, token: *token };
+            self.end(scene, slot, Outcome::Unknown);
+            return self.submit(scene, Origin::Own, key, job, self.timing.op_timeout);
         }
+        let outcome = self.outcome(scene, task, verdict, votes);
+        self.end(scene, slot, outcome);
     }
 
     fn outcome(
@@ -453,11 +457,11 @@ impl Desk {
         (write.chosen && !write.forgotten && young && live).then_some(write)
     }
 
-    /// Until when the key is held, as far as this desk knows.
-    fn held_until(&self, now: Instant) -> Option<Instant> {
+    /// How long the key is held yet, as far as this desk knows.
+    fn held_for(&self, now: Instant) -> Option<Span> {
         let Phase::Write(write) = &self.phase else { return None };
         let held = write.chosen && write.entry.held().is_some() && !write.left(now).is_zero();
-        held.then(|| now.after(write.left(now)))
+        held.then(|| write.left(now))
     }
 }
 

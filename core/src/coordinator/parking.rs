@@ -6,7 +6,7 @@ use super::{Coordinator, Place};
 use crate::decide::Job;
 use crate::request::Action;
 use crate::slab::Slot;
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 impl Coordinator {
     /// Whether the task is a lock that is ready to wait for the key.
@@ -36,6 +36,11 @@ impl Coordinator {
         self.desk_timers.set_sooner(desk, again);
     }
 
+    /// When to try for a key that is held for so long, in case that nothing is heard of its release.
+    pub(super) fn look_again(&self, now: Instant, held_for: Span) -> Instant {
+        now.after(held_for.min(self.timing.op_timeout))
+    }
+
     /// The key may be free: lets the first of those that wait for it try.
     pub(crate) fn wake(&mut self, key: &[u8]) {
         if let Some(desk) = self.desks.find(key) {
@@ -61,10 +66,11 @@ impl Coordinator {
         if place.parked.is_empty() || !place.queue.is_empty() {
             return;
         }
-        match place.held_until(now) {
-            Some(free_at) => {
-                self.desks[desk].unpark_at = Some(free_at);
-                self.desk_timers.set_sooner(desk, free_at);
+        match place.held_for(now) {
+            Some(held_for) => {
+                let again = self.look_again(now, held_for);
+                self.desks[desk].unpark_at = Some(again);
+                self.desk_timers.set_sooner(desk, again);
             }
             None => self.unpark(desk),
         }

@@ -8,8 +8,9 @@ use crate::faults::Rule;
 use crate::message::{Ask, Body, Tell};
 use crate::request::{Limit, NotDone, Outcome};
 use crate::round::{Base, Vote, Votes, Write, sum_up};
+use crate::settings::Timing;
 use crate::slab::Slot;
-use crate::time::Span;
+use crate::time::{Instant, Span};
 
 /// The longest pause after the first retry; it doubles with each.
 const FIRST_PAUSE: Span = Span::from_millis(4);
@@ -66,8 +67,9 @@ impl Coordinator {
             && seen.best.as_ref().is_some_and(|(_, e)| e.held().is_some())
         {
             // It would only learn that the key is held, which this desk knows.
+            let held_for = self.desks[desk].held_for(scene.now).unwrap_or_default();
             self.desks[desk].task = None;
-            self.desks[desk].unpark_at = self.desks[desk].held_until(scene.now);
+            self.desks[desk].unpark_at = Some(self.look_again(scene.now, held_for));
             self.park(slot, desk, scene.now, true);
             return self.make_ready(desk);
         }
@@ -177,8 +179,6 @@ impl Coordinator {
     pub(super) fn chosen(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Write(write) = &self.desks[desk].phase else { return };
         let (verdict, sent, accepted) = (write.verdict.clone(), write.base.sent, write.accepted);
-        let end = write.base_until(&self.timing).min(write.until);
-        self.desk_timers.set_sooner(desk, end);
         let count = |votes: Votes| u8::try_from(votes.count()).unwrap_or(u8::MAX);
         self.conclude(scene, desk, verdict, (count(sent), count(accepted)));
     }
@@ -225,10 +225,21 @@ impl Write {
         !self.chosen && self.base.sent.without(self.refused.without(self.accepted)).count() < quorum
     }
 
+    /// Whether nothing more is to come.
+    pub(super) fn is_complete(&self, masters: usize) -> bool {
+        self.chosen && self.accepted.count() == masters
+    }
+
     /// Whether the masters may forget the key: all of them hold the mark.
     pub(super) fn is_settled(&self, masters: usize) -> bool {
-        let all = self.accepted.count() == masters || Rule::ForgetAll.is_out();
-        self.chosen && !self.forgotten && all && self.entry.held().is_none()
+        let all = self.is_complete(masters) || (self.chosen && Rule::ForgetAll.is_out());
+        all && !self.forgotten && self.entry.held().is_none()
+    }
+
+    /// Until when it is of use: to be completed, or to start from.
+    pub(super) fn useful_until(&self, timing: &Timing, masters: usize) -> Instant {
+        let base_until = if self.chosen { self.base_until(timing) } else { self.until };
+        if self.is_complete(masters) { base_until } else { base_until.max(self.until) }
     }
 }
 

@@ -94,28 +94,25 @@ impl Coordinator {
             write.forgotten = true;
             return self.clear_phase(desk);
         }
-        let counts = now < write.until;
-        let base_until = write.base_until(&self.timing);
-        if !counts && (!write.chosen || now >= base_until) {
+        let useful_until = write.useful_until(&self.timing, scene.masters);
+        if now >= useful_until {
             return self.clear_phase(desk);
         }
-        if now >= write.resend_at {
-            // Less and less often: most that is missing now is missing for long.
-            write.resend_at = now.after(resend_after.plus(now.since(write.at)));
-            if counts {
-                let behind = write.base.sent.without(write.accepted).without(write.refused);
-                let accept = write.accept(&place.key);
-                scene.ask((0..scene.masters).filter(|&m| behind.has(m)), &accept);
-                if write.base.voted {
-                    let missing = (0..scene.masters).filter(|&m| !write.base.sent.has(m));
-                    scene.ask(
-                        missing,
-                        &Ask::Prepare { key: place.key.clone(), ballot: write.base.ballot },
-                    );
-                }
-            } else {
-                write.resend_at = base_until;
-            }
+        if now < write.resend_at {
+            return;
+        }
+        if now >= write.until || write.is_complete(scene.masters) {
+            write.resend_at = useful_until;
+            return;
+        }
+        // Less and less often: most that is missing now is missing for long.
+        write.resend_at = now.after(resend_after.plus(now.since(write.at)));
+        let (behind, ballot) = (write.base.sent.without(write.accepted), write.base.ballot);
+        let accept = write.accept(&place.key);
+        scene.ask((0..scene.masters).filter(|&m| behind.without(write.refused).has(m)), &accept);
+        if write.base.voted {
+            let missing = (0..scene.masters).filter(|&m| !write.base.sent.has(m));
+            scene.ask(missing, &Ask::Prepare { key: place.key.clone(), ballot });
         }
     }
 }

@@ -76,8 +76,8 @@ pub enum Command {
     Records,
     /// `held`: what is on its way.
     Held,
-    /// `quiet` and `loud`: whether what the nodes say and do is written down.
-    Loud(bool),
+    /// `quiet` and `loud`: whether only what clients are told is written down, or what the nodes say and do, too.
+    Quiet(bool),
 }
 
 impl Options {
@@ -259,8 +259,8 @@ fn world_command(verb: &str, words: &mut Words<'_>, options: Options) -> Result<
         "home" => Command::Home(words.text("a key")?),
         "records" => Command::Records,
         "held" => Command::Held,
-        "quiet" => Command::Loud(false),
-        "loud" => Command::Loud(true),
+        "quiet" => Command::Quiet(true),
+        "loud" => Command::Quiet(false),
         _ => return Err(bad(verb)),
     })
 }

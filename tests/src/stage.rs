@@ -94,7 +94,7 @@ impl Stage {
             Command::Drain(name) => self.world.input(name, Input::Drain),
             Command::Disk(name, slow) => self.world.set_disk(name, slow),
             Command::Advance(by) => self.world.advance(by),
-            Command::Loud(loud) => self.world.loud = loud,
+            Command::Quiet(quiet) => self.world.quiet = quiet,
             Command::Local(..)
             | Command::Status(_)
             | Command::Home(_)
@@ -122,15 +122,17 @@ impl Stage {
             Some((name, by)) => (name.chars().next(), script::span(by)?),
             None => (None, Span::ZERO),
         };
+        let quiet = self.world.quiet;
         *self = Self { world: World::new(settings), ..Self::default() };
+        self.world.quiet = quiet;
         for &name in names {
             self.world.add(name, if ahead == Some(name) { wall } else { Span::ZERO });
         }
         if options.has("founded") {
             let first = *names.first().ok_or("a cluster of nobody")?;
-            self.world.loud = false;
+            self.world.quiet = true;
             self.init(first, ClusterId(0, options.number("cluster")?.unwrap_or(CLUSTER)))?;
-            self.world.loud = true;
+            self.world.quiet = quiet;
             // Request numbers start with the transcript's own.
             self.requests.clear();
             self.world.outcomes.clear();
@@ -196,7 +198,7 @@ impl Stage {
             return Err(format!("{node} does not run"));
         }
         self.tickets += 1;
-        if self.world.loud {
+        if !self.world.quiet {
             self.world.say(format!("#{} {words}", self.tickets));
         }
         self.requests.insert(self.tickets, (node, request.clone()));

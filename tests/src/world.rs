@@ -64,8 +64,8 @@ pub struct World {
     held: BTreeMap<Way, VecDeque<Message>>,
     queue: VecDeque<(Name, Input)>,
     effects: Vec<Effect>,
-    /// Whether what nodes say and do is written down, or only what clients are told.
-    pub loud: bool,
+    /// Whether only what clients are told is written down, not what nodes say and do.
+    pub quiet: bool,
     lines: Vec<String>,
     written_at: u64,
     /// The answers so far.
@@ -90,7 +90,7 @@ impl World {
     /// A world without nodes.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { now: START, written_at: START, settings, loud: true, ..Self::default() }
+        Self { now: START, written_at: START, settings, ..Self::default() }
     }
 
     /// Adds a node that has never run, its wall clock ahead by `wall`, and links it with all others.
@@ -188,14 +188,15 @@ impl World {
         self.boot(name);
     }
 
-    /// Links two nodes, and tells them.
+    /// Links two nodes, and tells them. A way that was told what to do in the meantime does that.
     pub fn join(&mut self, a: Name, b: Name) {
         if a == b {
             return;
         }
         for (from, to) in [(a, b), (b, a)] {
-            self.roads.remove(&(from, to));
-            self.held.remove(&(from, to));
+            if self.road((from, to)) == Road::Cut {
+                self.roads.remove(&(from, to));
+            }
             self.queue.push_back((to, Input::Link { peer: id(from), up: true }));
         }
         self.settle();
@@ -352,18 +353,23 @@ impl World {
                     place.unwritten.push_back((*mark, file.clone()));
                     self.note(format!("{name} {} (held)", show::file(file)));
                 } else {
+                    // Of a ceiling that is raised without trouble there would be a line every half minute.
+                    let ceiling = file.ceiling;
+                    let news = NodeFile { ceiling, ..place.file.clone() } != *file;
                     place.file = file.clone();
                     self.queue.push_back((name, Input::Persisted(*mark)));
-                    self.note(format!("{name} {}", show::file(file)));
+                    if news {
+                        self.note(format!("{name} {}", show::file(file)));
+                    }
                 }
             }
             Effect::Event(event) => self.note(format!("{name} {}", show::event(event))),
         }
     }
 
-    /// Writes down what is of interest only in a loud world.
+    /// Writes down what is not of interest in a quiet world.
     fn note(&mut self, line: String) {
-        if self.loud {
+        if !self.quiet {
             self.say(line);
         }
     }

@@ -69,6 +69,16 @@ impl Written {
         }
     }
 
+    /// What happened to an ownership that is replaced by another, or by none.
+    fn end(&self, key: &Key, now: Instant) -> Event {
+        let (key, token) = (key.clone(), self.entry.token());
+        if now < self.expires_at {
+            Event::Released { key, token }
+        } else {
+            Event::Expired { key, token }
+        }
+    }
+
     fn report(&self, now: Instant) -> Accepted {
         Accepted { ballot: self.ballot, entry: self.entry.clone(), remaining: self.remaining(now) }
     }
@@ -148,53 +158,54 @@ impl Acceptor {
         Answer::Promise { ballot, accepted, floor: self.floor }
     }
 
-    /// Answers an `Accept`, and says what it changed for those who watch the key.
+    /// Answers an `Accept` of an entry that is kept for so long, and tells what it changed.
     pub(crate) fn accept(
         &mut self,
         now: Instant,
         key: &Key,
         ballot: Ballot,
-        entry: Entry,
-        keep: Span,
-    ) -> (Answer, Option<Event>) {
+        (entry, keep): (Entry, Span),
+        mut tell: impl FnMut(Event),
+    ) -> Answer {
         let Some(slot) = self.records.find(key).or_else(|| self.record_for_fault(now, key, ballot))
         else {
-            return (Answer::NotAccepted { ballot, counter: self.floor.counter }, None);
+            return Answer::NotAccepted { ballot, counter: self.floor.counter };
         };
         let record = &mut self.records[slot];
         if record.accepted.as_ref().is_some_and(|written| written.ballot == ballot) {
-            return (Answer::Accepted { ballot }, None);
+            return Answer::Accepted { ballot };
         }
         if !record.honours(ballot, now, self.timing.promise_timeout) {
-            return (Answer::NotAccepted { ballot, counter: record.promised.counter }, None);
+            return Answer::NotAccepted { ballot, counter: record.promised.counter };
         }
         record.promised = implied_promise(ballot);
         record.open = true;
         if Rule::ImpliedAge.is_out() {
             record.promised_at = now;
         }
-        let held = matches!(entry, Entry::Held(_));
-        let token = entry.token();
-        let before = record.accepted.replace(Written {
+        let (held, token) = (entry.held().is_some(), entry.token());
+        let same = |written: &Written| written.entry.token() == token;
+        let before = record.accepted.take();
+        if let Some(ended) = before.as_ref().filter(|w| !w.ended && (!held || !same(w))) {
+            tell(ended.end(key, now));
+        }
+        self.leases += usize::from(held);
+        self.leases -= usize::from(before.as_ref().is_some_and(|written| !written.ended));
+        let expires_at = if held { now.after(keep) } else { now };
+        record.accepted = Some(Written {
             ballot,
             entry,
             at: now,
-            expires_at: if held { now.after(keep) } else { now },
+            expires_at,
             ended: !held,
-            reported: false,
+            // The same mark once more is not reported once more.
+            reported: before.is_some_and(|written| !held && written.reported && same(&written)),
         });
-        let was_live = before.as_ref().is_some_and(|written| !written.ended);
-        self.leases += usize::from(held);
-        self.leases -= usize::from(was_live);
-        let due = if held { now.after(keep) } else { now.after(STALE_AFTER) };
-        self.timers.set_sooner(slot, due);
-        let key = key.clone();
-        let event = match (held, was_live) {
-            (true, _) => Some(Event::Held { key, token }),
-            (false, true) => Some(Event::Released { key, token }),
-            (false, false) => None,
-        };
-        (Answer::Accepted { ballot }, event)
+        self.timers.set_sooner(slot, if held { expires_at } else { now.after(STALE_AFTER) });
+        if held {
+            tell(Event::Held { key: key.clone(), token });
+        }
+        Answer::Accepted { ballot }
     }
 
     /// With the rule taken out that an accept needs a promise, makes one up.

@@ -47,6 +47,13 @@ pub(crate) enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// Whether what is written with this verdict carries the operation itself, rather than what was there.
+    pub(crate) const fn is_effect(&self) -> bool {
+        matches!(self, Self::Done { repeated: false, .. })
+    }
+}
+
 /// How to go on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Plan {
@@ -57,7 +64,7 @@ pub(crate) enum Plan {
 }
 
 /// Decides `job` on what was seen, writing at `ballot`. `sent_from` is the lowest ballot at which this very
-/// operation sent an accept before, if it did.
+/// operation sent an accept that carries it, if it did.
 pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, sent_from: Option<Ballot>) -> Plan {
     let id = id_of(job);
     if let (Some(id), Some((_, entry))) = (id, &seen.best) {

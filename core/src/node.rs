@@ -238,7 +238,7 @@ impl Node {
 
     /// Asks the homes of keys that nobody holds any more to settle them.
     fn reap(&mut self, out: &mut Effects) {
-        if !self.sync.is_active() || !self.acceptor.has_stale() || !self.peers.all_heard(self.now) {
+        if !self.sync.is_active() || !self.acceptor.has_stale() || !self.peers.all_vote(self.now) {
             return;
         }
         for _ in 0..SETTLED_PER_SECOND {
@@ -302,8 +302,10 @@ impl Node {
             // What it implies, one more, is under the ceiling as well.
             Ask::Accept { key, ballot, entry, keep } if ballot.counter < ceiling => {
                 let keep = keep.min(self.settings.timing.max_lease);
-                let (answer, event) = self.acceptor.accept(now, &key, ballot, entry, keep);
-                if let Some(event) = event {
+                let mut events = Vec::new();
+                let tell = |event| events.push(event);
+                let answer = self.acceptor.accept(now, &key, ballot, (entry, keep), tell);
+                for event in events {
                     self.changed(event, out);
                 }
                 Some(answer)

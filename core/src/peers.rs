@@ -104,11 +104,13 @@ impl Peers {
         hash::home(self.cluster, there, key)
     }
 
-    /// Whether every other master was heard from lately.
-    pub(crate) fn all_heard(&self, now: Instant) -> bool {
+    /// Whether every other master was heard from lately, and votes.
+    pub(crate) fn all_vote(&self, now: Instant) -> bool {
         let mut masters = self.config.iter().flat_map(|config| &config.masters);
         masters.all(|master| {
-            let heard_at = self.known.get(&master.id).and_then(|known| known.heard_at);
+            let known = self.known.get(&master.id);
+            let votes = known.filter(|known| known.standing == Standing::Active);
+            let heard_at = votes.and_then(|known| known.heard_at);
             master.id == self.me || heard_at.is_some_and(|at| now < at.after(SILENT_AFTER))
         })
     }

@@ -116,10 +116,10 @@ impl Relays {
         Some(relayed)
     }
 
-    /// Whether a forward of this name from `sender` is a new one. `oldest` is the lowest counter that may be.
-    pub(crate) fn is_new(&mut self, sender: NodeId, name: Ballot, oldest: u64) -> bool {
+    /// Whether a forward of this name from `sender` is a new one.
+    pub(crate) fn is_new(&mut self, sender: NodeId, name: Ballot) -> bool {
         let names = self.names.entry(sender).or_default();
-        if name.counter < oldest || names.seen_to >= Some(name) || !names.recent.insert(name) {
+        if names.seen_to >= Some(name) || !names.recent.insert(name) {
             return false;
         }
         if names.recent.len() > REMEMBERED {

@@ -101,8 +101,8 @@ pub(crate) struct Write {
     pub(crate) refused: Votes,
     pub(crate) verdict: Verdict,
     pub(crate) chosen: bool,
-    /// Whether the masters were told to forget it.
-    pub(crate) forgotten: bool,
+    /// When the masters are told to forget it, once all of them hold a mark.
+    pub(crate) forget_at: Option<Instant>,
     pub(crate) resend_at: Instant,
 }
 

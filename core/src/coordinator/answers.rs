@@ -10,6 +10,7 @@ use crate::faults::Rule;
 use crate::message::{Accepted, Answer, Ask};
 use crate::round::{Report, Votes, sum_up};
 use crate::slab::Slot;
+use crate::time::{Instant, Span};
 
 impl Coordinator {
     /// Takes the answer of the master at place `from`. Answers count only in the phase they belong to.
@@ -79,6 +80,11 @@ impl Coordinator {
             self.again(scene, desk);
         } else if against + no_room > spare {
             self.no_room(scene, desk);
+        } else if against > 0 {
+            // The others may still make a quorum. If they take much longer than this one did, a higher ballot will.
+            let at = vote.resend_at.min(grace(vote.at, scene.now));
+            vote.resend_at = at;
+            self.desk_timers.set_sooner(desk, at);
         }
     }
 
@@ -91,8 +97,10 @@ impl Coordinator {
         write.accepted.add(from);
         let first = !write.chosen && write.accepted.count() >= scene.quorum;
         write.chosen |= first;
-        if write.is_settled(scene.masters) {
-            self.desk_timers.set_sooner(desk, scene.now.after(FORGET_AFTER));
+        if write.is_settled(scene.masters) && write.forget_at.is_none() {
+            let forget_at = scene.now.after(FORGET_AFTER);
+            write.forget_at = Some(forget_at);
+            self.desk_timers.set_sooner(desk, forget_at);
         }
         if first {
             self.chosen(scene, desk);
@@ -105,6 +113,10 @@ impl Coordinator {
         write.refused.add(from);
         if write.is_hopeless(scene.quorum) {
             self.again(scene, desk);
+        } else if !write.chosen {
+            let at = write.resend_at.min(grace(write.at, scene.now));
+            write.resend_at = at;
+            self.desk_timers.set_sooner(desk, at);
         }
     }
 
@@ -177,4 +189,9 @@ impl Coordinator {
         scene.ask(missing, &Ask::Query { key: task.key.clone(), round: query.round });
         self.task_timers.set(slot, due);
     }
+}
+
+/// Until when to wait for the answers of others, after one refused.
+fn grace(asked_at: Instant, now: Instant) -> Instant {
+    now.after(now.since(asked_at).times(2).plus(Span::from_millis(1)))
 }

@@ -58,9 +58,9 @@ struct Task {
     until: Instant,
     place: Place,
     tries: u32,
-    /// The lowest ballot at which this task sent an accept.
+    /// The lowest ballot at which this task sent an accept that carries its own effect.
     sent_from: Option<Ballot>,
-    /// When it sent the first.
+    /// When it sent the first of those.
     first_accept: Option<Instant>,
     /// The caller is gone.
     cancelled: bool,
@@ -454,7 +454,7 @@ impl Desk {
         let Phase::Write(write) = &self.phase else { return None };
         let young = now < write.base_until(timing);
         let live = write.entry.held().is_none() || !write.left(now).is_zero();
-        (write.chosen && !write.forgotten && young && live).then_some(write)
+        (write.chosen && young && live).then_some(write)
     }
 
     /// How long the key is held yet, as far as this desk knows.
@@ -466,7 +466,7 @@ impl Desk {
 }
 
 impl Write {
-    /// How much longer all masters that accepted keep a held entry, less what clocks drift.
+    /// How much longer the masters that accepted keep a held entry, by this node's clock.
     fn left(&self, now: Instant) -> Span {
         self.keep.minus(now.since(self.at))
     }

@@ -125,7 +125,7 @@ impl Coordinator {
             refused: Votes::default(),
             verdict,
             chosen: false,
-            forgotten: false,
+            forget_at: None,
             resend_at: scene.now.after(self.resend_after()),
         }
     }
@@ -135,11 +135,17 @@ impl Coordinator {
         // What an accept at this ballot implies counts as used.
         scene.clock.observe(write.base.ballot.next().counter);
         let task = &mut self.tasks[slot];
-        task.first_accept.get_or_insert(scene.now);
-        let lowest = task.sent_from.map_or(write.base.ballot, |from| {
-            if Rule::RetryLowest.is_out() { write.base.ballot } else { from.min(write.base.ballot) }
-        });
-        task.sent_from = Some(lowest);
+        if write.verdict.is_effect() {
+            task.first_accept.get_or_insert(scene.now);
+            let lowest = task.sent_from.map_or(write.base.ballot, |from| {
+                if Rule::RetryLowest.is_out() {
+                    write.base.ballot
+                } else {
+                    from.min(write.base.ballot)
+                }
+            });
+            task.sent_from = Some(lowest);
+        }
         let place = &mut self.desks[desk];
         let masters = (0..scene.masters).filter(|&master| write.base.sent.has(master));
         scene.ask(masters, &write.accept(&place.key));
@@ -233,7 +239,7 @@ impl Write {
     /// Whether the masters may forget the key: all of them hold the mark.
     pub(super) fn is_settled(&self, masters: usize) -> bool {
         let all = self.is_complete(masters) || (self.chosen && Rule::ForgetAll.is_out());
-        all && !self.forgotten && self.entry.held().is_none()
+        all && self.entry.held().is_none()
     }
 
     /// Until when it is of use: to be completed, or to start from.

@@ -51,8 +51,17 @@ impl Coordinator {
             Phase::Rest => {}
             Phase::Pause(until) if now >= *until => self.vote(scene, desk),
             Phase::Pause(_) => {}
+            // Somebody promised more: waiting for the rest would not make this ballot win.
+            Phase::Vote(vote) if now >= vote.resend_at && vote.denied.count() > 0 => {
+                self.again(scene, desk);
+            }
             Phase::Vote(vote) if now >= vote.resend_at => self.prepare_again(scene, desk),
             Phase::Vote(_) => {}
+            Phase::Write(write)
+                if now >= write.resend_at && !write.chosen && write.refused.count() > 0 =>
+            {
+                self.again(scene, desk);
+            }
             Phase::Write(_) => self.write_due(scene, desk),
         }
         if let Some(due) = self.desk_deadline(desk) {
@@ -67,7 +76,9 @@ impl Coordinator {
             Phase::Rest => None,
             Phase::Pause(until) => Some(*until),
             Phase::Vote(vote) => Some(vote.resend_at),
-            Phase::Write(write) => Some(write.resend_at),
+            Phase::Write(write) => {
+                Some(write.forget_at.map_or(write.resend_at, |at| at.min(write.resend_at)))
+            }
         };
         [phase, place.unpark_at].into_iter().flatten().min()
     }
@@ -85,13 +96,13 @@ impl Coordinator {
         let (now, resend_after) = (scene.now, self.resend_after());
         let place = &mut self.desks[desk];
         let Phase::Write(write) = &mut place.phase else { return };
-        if place.task.is_none() && write.is_settled(scene.masters) && place.queue.is_empty() {
+        let forget = write.forget_at.is_some_and(|at| now >= at);
+        if forget && place.task.is_none() && place.queue.is_empty() {
             let (key, ballot) = (place.key.clone(), write.base.ballot);
             for master in 0..scene.masters {
                 let tell = Tell::Forget { key: key.clone(), ballot };
                 scene.post.push_back((master, Body::Tell(tell)));
             }
-            write.forgotten = true;
             return self.clear_phase(desk);
         }
         let useful_until = write.useful_until(&self.timing, scene.masters);

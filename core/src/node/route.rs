@@ -78,14 +78,16 @@ impl Node {
     pub(super) fn relay(&mut self, from: NodeId, relay: Relay, out: &mut Effects) {
         match relay {
             Relay::Forward { name, request } => {
-                // A forward older than any operation may get is a duplicate or comes too late.
-                let oldest = self.clock.highest();
-                let oldest = oldest.saturating_sub(self.settings.timing.op_timeout.as_micros());
-                if !self.relays.is_new(from, name, oldest) {
+                if !self.relays.is_new(from, name) {
                     return;
                 }
+                // Older than any operation gets: a duplicate, or too late. Where its sender still waits, and only lags
+                // behind in counting, it finds another way.
+                let oldest = self.clock.highest();
+                let oldest = oldest.saturating_sub(self.settings.timing.op_timeout.as_micros());
+                let refused = self.draining || name.counter < oldest;
                 let invalid = validate::fault(&request, &self.settings).map(NotDone::Invalid);
-                let draining = self.draining.then_some(NotDone::Draining);
+                let draining = refused.then_some(NotDone::Draining);
                 let founding = (!self.sync.is_founded()).then_some(NotDone::NotFounded);
                 match invalid.or(draining).or(founding) {
                     None => self.submit(Origin::Node(from, name), request),

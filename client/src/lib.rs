@@ -1,1 +1,43 @@
-//! Leasehold.
+//! The async Rust client of Leasehold, a lease store that needs neither leader nor log.
+//!
+//! A [`Client`] connects to any of several endpoints and stays connected. It puts every operation to the node
+//! that is best placed to do it, and again to another one when a connection breaks, with the same identity, so that
+//! nothing applies twice. What it cannot know it says: [`Error`] tells "refused", "certainly not done" and
+//! "outcome unknown" apart.
+//!
+//! What must not be wrong is the *belief*: a [`Lease`] is valid for a time on this process' own clock, counted from
+//! a reading taken before the request left, and shortened by what clocks may drift. No answer that comes late and
+//! no network that vanishes can make it longer.
+//!
+//! Where things are: `client` and `operations` are the calls, `exchange` is one call with all its sendings, `cluster`
+//! keeps links and knows homes, `connection` is one connection, [`clock`] the only clock.
+
+mod answer;
+mod backoff;
+mod client;
+pub mod clock;
+mod cluster;
+mod connection;
+mod error;
+mod exchange;
+mod frames;
+mod identity;
+pub mod labels;
+mod lease;
+mod operations;
+mod options;
+mod question;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Extended, Holder, NodeReport, Released, Updated, Votes};
+pub use client::Client;
+pub use error::{Cause, Doubt, Error, Fault, Reason, Refusal, Unreachable};
+pub use labels::Labels;
+pub use lease::Lease;
+pub use leasehold_core::{
+    Bytes, ClusterId, Epoch, Key, Member, NodeId, Owner, Peer, Span, Standing, Status, Token,
+};
+pub use operations::{Call, Extend, Lock, Release, Update};
+pub use options::Options;

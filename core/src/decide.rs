@@ -127,10 +127,12 @@ fn write_again(job: &Job, entry: &Entry, remaining: Span) -> Plan {
         | Job::Settle
         | Job::GiveUp { .. } => None,
     };
-    let verdict = Verdict::Done { token, lease, repeated: false };
     let Some(held) = entry.held().filter(|_| !remaining.is_zero()) else {
+        // It took effect and is over: nobody may believe in it.
+        let verdict = Verdict::Done { token, lease: None, repeated: lease.is_some() };
         return Plan::Write { entry: entry.freed(), keep: Span::ZERO, verdict };
     };
+    let verdict = Verdict::Done { token, lease, repeated: false };
     let keep = lease.map_or(remaining, |lease| remaining.max(lease.plus(held.delay)));
     Plan::Write { entry: entry.clone(), keep, verdict }
 }

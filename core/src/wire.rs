@@ -17,10 +17,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ballot::{Ballot, COUNTER_END, Token};
+use crate::bytes::Key;
 use crate::hash;
 use crate::members::{ClusterId, Epoch, Member, NodeFile, NodeId};
 use crate::message::{Accepted, Answer, Ask, Body, Message, Relay, Tell};
-use crate::request::{KeyRequest, Outcome, Peer, Refusal, Status};
+use crate::request::{Holder, KeyRequest, Outcome, Peer, Refusal, Status};
 use crate::settings::{Limits, Timing};
 
 /// The format byte of every frame.
@@ -121,6 +122,13 @@ pub enum ClientItem {
     },
     /// Nothing but a sign of life; answered with one.
     Beat,
+    /// Show what this node's own record of a key says, at once and without asking anybody: it may be stale.
+    LocalRead {
+        /// The client's name for the request.
+        call: u64,
+        /// The key.
+        key: Key,
+    },
 }
 
 /// The cluster as a node sees it, for clients that send to a key's home directly.
@@ -170,10 +178,24 @@ pub enum NodeItem {
         /// What the node knows.
         status: Status,
     },
+    /// The answer to `init`: these configured masters were not met in time. Nothing was done.
+    Unmet {
+        /// The client's name for the request.
+        call: u64,
+        /// The masters' names.
+        masters: Vec<String>,
+    },
     /// The cluster changed.
     Topology(Topology),
     /// Nothing but a sign of life.
     Beat,
+    /// The answer to a local read: who holds the key, as far as this node knows.
+    LocalRead {
+        /// The client's name for the request.
+        call: u64,
+        /// The holder.
+        holder: Option<Holder>,
+    },
 }
 
 /// Why bytes were not understood.
@@ -344,9 +366,11 @@ impl Item for NodeItem {
     fn well_formed(&self) -> bool {
         match self {
             Self::Reply { outcome, .. } => sane_outcome(outcome),
+            Self::LocalRead { holder, .. } => holder.as_ref().is_none_or(|h| sane_token(h.token)),
             Self::Welcome(_)
             | Self::Refused(_)
             | Self::Status { .. }
+            | Self::Unmet { .. }
             | Self::Topology(_)
             | Self::Beat => true,
         }

@@ -1,1 +1,36 @@
-//! Leasehold.
+//! A node of a Leasehold cluster: everything around the protocol's core that touches the world.
+//!
+//! ```text
+//!  clients ──▶ clients ──▶ ┌────────┐ ──▶ links ──▶ peers ──▶ other nodes
+//!          ◀── desk    ◀── │ driver │
+//!  other nodes ─▶ peers ─▶ └────────┘ ──▶ keeper ──▶ file
+//! ```
+//!
+//! One task, the [driver](driver), owns the core. Every connection has a task of its own that reads and writes in large
+//! pieces. Nothing else runs but the [keeper] of the node file.
+
+mod clients;
+pub mod clock;
+mod cluster;
+pub mod config;
+pub mod counters;
+mod desk;
+mod driver;
+pub mod duration;
+mod file;
+mod founding;
+mod handshake;
+mod intake;
+mod keeper;
+mod links;
+mod outbox;
+mod peers;
+mod quiet;
+mod server;
+mod task;
+
+pub use cluster::{Dev, DevError, DevOptions, dev};
+pub use config::Config;
+pub use desk::InitAnswer;
+pub use file::{FILE_NAME, FileError};
+pub use server::{Listeners, Running, Server, StartError};

@@ -1,0 +1,257 @@
+//! The client: a handle on everything behind it, and the calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_core::{Action, ClusterId, Key, Outcome, Owner, Token};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use crate::answer::{Holder, NodeReport};
+use crate::clock::{self, Instant};
+use crate::cluster::Cluster;
+use crate::error::{Doubt, Error, Fault, Reason};
+use crate::exchange::Exchange;
+use crate::operations::{Extend, Lock, Release, Update};
+use crate::options::Options;
+use crate::question::{Orphan, Question, Reply};
+
+/// A connection to a cluster, cheap to clone. Everything ends when the last clone and the last lease are dropped.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use leasehold_client::{Client, Options};
+///
+/// # async fn example() -> Result<(), leasehold_client::Error> {
+/// let client = Client::connect(["127.0.0.1:7400"], Options::new()).await?;
+/// let lease = client.lock("job").value("me").ttl(Duration::from_secs(30)).await?;
+/// println!("token {}", lease.token());
+/// lease.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cluster: Arc<Cluster>,
+    janitor: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.janitor.abort();
+        self.cluster.end();
+    }
+}
+
+impl Client {
+    /// Connects to all of `endpoints` (`host:port` each) and returns as soon as one of them has answered. Lost
+    /// connections are made again, with growing pauses, as long as the client lives. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if every endpoint failed once, or none answered within the call's timeout;
+    /// [`Error::Invalid`] without endpoints.
+    pub async fn connect(
+        endpoints: impl IntoIterator<Item = impl Into<String>>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
+        if endpoints.is_empty() {
+            return Err(Error::Invalid(Fault::NoEndpoint));
+        }
+        let deadline = clock::now().after(options.timeout.into());
+        let (orphans, orphaned) = unbounded_channel();
+        let cluster = Cluster::new(endpoints, options, orphans);
+        let janitor = tokio::spawn(give_back(Arc::clone(&cluster), orphaned));
+        let client = Self { inner: Arc::new(Inner { cluster, janitor }) };
+        client.inner.cluster.first(deadline).await.map_err(Error::Unreachable)?;
+        Ok(client)
+    }
+
+    /// Acquires `key` if it is free. Await the builder to do it.
+    pub fn lock(&self, key: impl Into<Key>) -> Lock {
+        Lock::new(self.clone(), key.into())
+    }
+
+    /// Lets somebody's lease on `key` end no sooner than `ttl` from now. For one's own lease, see
+    /// [`Lease::extend`](crate::Lease::extend).
+    pub fn extend(&self, key: impl Into<Key>, owner: Owner, ttl: Duration) -> Extend {
+        Extend::new(self.clone(), key.into(), owner, ttl)
+    }
+
+    /// Replaces the value that `owner` holds on `key`; the lease ends when it would have ended.
+    pub fn update(
+        &self,
+        key: impl Into<Key>,
+        owner: Owner,
+        value: impl Into<leasehold_core::Bytes>,
+    ) -> Update {
+        Update::new(self.clone(), key.into(), owner, value.into())
+    }
+
+    /// Ends the ownership of `owner` on `key`; an owner that says nothing means whoever holds it, and is not sent
+    /// again when nobody knows what became of the first sending. For one's own lease, see [`Lease::release`](crate::Lease::release).
+    pub fn release(&self, key: impl Into<Key>, owner: Owner) -> Release {
+        Release::new(self.clone(), key.into(), owner)
+    }
+
+    /// Who holds `key`, agreed by a quorum.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotDone`], [`Error::Unreachable`] or [`Error::Invalid`].
+    pub async fn read(&self, key: impl Into<Key>) -> Result<Option<Holder>, Error> {
+        let reply = self.ask(key.into(), Action::Read).await?;
+        let Reply::Outcome(Outcome::Found(holder)) = reply else { return Err(misfit(reply)) };
+        Ok(holder.map(Into::into))
+    }
+
+    /// Who holds `key` as far as the first connected endpoint knows by itself: fast, and possibly stale or not
+    /// even agreed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotDone`] or [`Error::Unreachable`].
+    pub async fn read_local(&self, key: impl Into<Key>) -> Result<Option<Holder>, Error> {
+        let deadline = Self::deadline(self.options().timeout);
+        let reply = self.exchange(Question::Local(key.into()), deadline).run().await?.reply;
+        let Reply::Local(holder) = reply else { return Err(misfit(reply)) };
+        Ok(holder.map(Into::into))
+    }
+
+    /// Waits until somebody holds `key`, as far as a node knows by itself, for `patience` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if nobody came to hold it, else [`Error::NotDone`] or [`Error::Unreachable`].
+    pub async fn wait_held(
+        &self,
+        key: impl Into<Key>,
+        patience: Duration,
+    ) -> Result<Holder, Error> {
+        let reply = self.wait(key.into(), Action::WaitHeld, patience).await?;
+        let Reply::Outcome(Outcome::Woken(Some(holder))) = reply else {
+            return Err(misfit(reply));
+        };
+        Ok(holder.into())
+    }
+
+    /// Waits until nobody holds `key` any more, as far as a node knows by itself, for `patience` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if nobody holds it in the first place, [`Error::TimedOut`] if it stayed held, else
+    /// [`Error::NotDone`] or [`Error::Unreachable`].
+    pub async fn wait_released(
+        &self,
+        key: impl Into<Key>,
+        patience: Duration,
+    ) -> Result<(), Error> {
+        let reply = self.wait(key.into(), Action::WaitReleased, patience).await?;
+        let Reply::Outcome(Outcome::Woken(None)) = reply else { return Err(misfit(reply)) };
+        Ok(())
+    }
+
+    /// Declares a new cluster of the members that the nodes were configured with: no lease exists, and the
+    /// masters vote at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if a node was active before, [`Error::NotDone`] if a master could not be reached (repeat
+    /// it), [`Error::Unknown`] if the connection broke meanwhile (repeating tells).
+    pub async fn init(&self) -> Result<ClusterId, Error> {
+        let deadline = Self::deadline(self.options().timeout);
+        let reply = self.exchange(Question::Init, deadline).run().await?.reply;
+        if let Reply::Outcome(Outcome::Founded(cluster)) = reply {
+            Ok(cluster)
+        } else if let Reply::Outcome(Outcome::Refused(refusal)) = reply {
+            Err(Error::Refused(refusal.into()))
+        } else {
+            Err(Error::Unknown(Doubt::Nonsense))
+        }
+    }
+
+    /// Asks every member what it knows of itself and its peers, and says why some could not be asked.
+    pub async fn status(&self) -> Vec<NodeReport> {
+        crate::status::ask_all(self.cluster(), Self::deadline(self.options().timeout)).await
+    }
+
+    async fn ask(&self, key: Key, action: Action) -> Result<Reply, Error> {
+        let now = clock::now();
+        let deadline = now.after(self.options().timeout.into());
+        let question = Question::within(key, action, now, deadline);
+        Ok(self.exchange(question, deadline).run().await?.reply)
+    }
+
+    async fn wait(&self, key: Key, action: Action, patience: Duration) -> Result<Reply, Error> {
+        /// How much later than the node we give up.
+        const GRACE: Duration = Duration::from_secs(1);
+        let (patience, deadline) =
+            (Self::deadline(patience), Self::deadline(patience.saturating_add(GRACE)));
+        let question = Question::Key { key, action, patience, wait: None };
+        Ok(self.exchange(question, deadline).run().await?.reply)
+    }
+
+    pub(crate) fn exchange(&self, question: Question, deadline: Instant) -> Exchange {
+        Exchange::new(self.cluster(), question, deadline)
+    }
+
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
+        &self.inner.cluster
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        self.inner.cluster.options()
+    }
+
+    fn deadline(timeout: Duration) -> Instant {
+        clock::now().after(timeout.into())
+    }
+}
+
+/// What a reply means that is not what was asked for: a refusal, or nothing that makes sense.
+fn misfit(reply: Reply) -> Error {
+    if let Reply::Outcome(Outcome::Refused(refusal)) = reply {
+        Error::Refused(refusal.into())
+    } else {
+        Error::NotDone(Reason::Nonsense)
+    }
+}
+
+/// Releases, by token, what was granted and nobody awaits any more (protocol, 5.6).
+async fn give_back(cluster: Arc<Cluster>, mut orphaned: UnboundedReceiver<(Orphan, Token)>) {
+    while let Some((orphan, token)) = orphaned.recv().await {
+        let now = clock::now();
+        let deadline = now.after(cluster.options().timeout.into());
+        let owner = Owner { value: None, token: Some(token) };
+        let action = Action::Release { id: orphan.release_id(), owner };
+        let question = Question::within(orphan.key, action, now, deadline);
+        let release = Exchange::new(&cluster, question, deadline);
+        // Should it fail, the lease ends by itself.
+        tokio::spawn(async move { drop(release.run().await) });
+    }
+}
+
+#[cfg(test)]
+impl Client {
+    /// Returns once there is a connection to `node`.
+    pub(crate) async fn reaches(&self, node: leasehold_core::NodeId, address: &str) {
+        let deadline = Self::deadline(Duration::from_secs(60));
+        while self.cluster().reach(Some(node), address, deadline).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Returns once nothing is connected.
+    pub(crate) async fn disconnected(&self) {
+        while self.cluster().is_connected() {
+            tokio::task::yield_now().await;
+        }
+    }
+}

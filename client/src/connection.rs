@@ -1,0 +1,336 @@
+//! One connection to one node: the greeting, and many requests in flight.
+//!
+//! A request goes through three states: *queued*, *written* (handed to the operating system, so it may have taken
+//! effect) and answered. When the connection ends, each unanswered one learns in which state it was. One whose
+//! caller gave up while it was written stays as an *orphan*, so that a lock which is granted after all can be
+//! given back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, VERSIONS, Welcome};
+use leasehold_core::{Instant, NodeId, Outcome};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::cluster::{Cluster, lock_up};
+use crate::error::Cause;
+use crate::frames::Inbox;
+use crate::options::Options;
+use crate::question::{Orphan, Reply};
+
+/// Requests that may stand between callers and the writer; further callers wait.
+const QUEUE: usize = 1 << 10;
+/// Bytes after which a batch is written although more is queued.
+const BATCH: usize = 64 << 10;
+
+/// No setting makes signs of life more frequent.
+const SHORTEST_BEAT: Duration = Duration::from_millis(1);
+
+/// A connection that has been welcomed, with its two halves.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) welcome: Welcome,
+    inbox: Inbox,
+    reader: ReadHalf<TcpStream>,
+    writer: WriteHalf<TcpStream>,
+}
+
+/// What became of one sending of a request.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// It was answered.
+    Reply {
+        /// Which one.
+        call: u64,
+        /// The clock before it was sent.
+        asked_at: Instant,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The connection ended.
+    Lost {
+        /// Which one.
+        call: u64,
+        /// Whether it may have reached the node.
+        written: bool,
+    },
+    /// It was never sent: it does not fit a frame.
+    TooLarge {
+        /// Which one.
+        call: u64,
+    },
+}
+
+#[derive(Debug)]
+struct Pending {
+    asked_at: Instant,
+    written: bool,
+    waiter: Waiter,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    Awaited(UnboundedSender<Arrival>),
+    Orphaned(Orphan),
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    closed: bool,
+    pending: BTreeMap<u64, Pending>,
+}
+
+/// What callers know of a connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    node: NodeId,
+    queue: mpsc::Sender<(Option<u64>, ClientItem)>,
+    calls: Mutex<Calls>,
+}
+
+/// The writer's end of a connection's queue.
+pub(crate) type Queue = mpsc::Receiver<(Option<u64>, ClientItem)>;
+
+/// Connects and greets; the name is resolved anew each time.
+pub(crate) async fn open(address: &str, options: &Options) -> Result<Opened, Cause> {
+    timeout(options.dial, greet(address, options)).await.unwrap_or(Err(Cause::TimedOut))
+}
+
+async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
+    let stream =
+        TcpStream::connect(address).await.map_err(|error| Cause::Connect(error.to_string()))?;
+    stream.set_nodelay(true).map_err(|error| Cause::Broken(error.to_string()))?;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let hello = ClientItem::Hello(ClientHello {
+        versions: VERSIONS,
+        credential: None,
+        name: options.name.clone(),
+    });
+    let mut frame = Frame::default();
+    frame.push(&hello).map_err(Cause::Malformed)?;
+    write(&mut writer, &frame.take()).await?;
+    let mut inbox = Inbox::new();
+    match inbox.next(&mut reader).await? {
+        NodeItem::Welcome(welcome) => {
+            if !(VERSIONS.oldest..=VERSIONS.newest).contains(&welcome.version) {
+                return Err(Cause::Version(welcome.version));
+            }
+            Ok(Opened { welcome, inbox, reader, writer })
+        }
+        NodeItem::Refused(why) => Err(Cause::Refused(why)),
+        NodeItem::Reply { .. }
+        | NodeItem::Status { .. }
+        | NodeItem::Topology(_)
+        | NodeItem::LocalRead { .. }
+        | NodeItem::Unmet { .. }
+        | NodeItem::Beat => Err(Cause::Unwelcoming),
+    }
+}
+
+async fn write(writer: &mut WriteHalf<TcpStream>, bytes: &[u8]) -> Result<(), Cause> {
+    let broken = |error: std::io::Error| Cause::Broken(error.to_string());
+    writer.write_all(bytes).await.map_err(broken)?;
+    writer.flush().await.map_err(broken)
+}
+
+impl Connection {
+    pub(crate) fn new(node: NodeId) -> (Arc<Self>, Queue) {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        (Arc::new(Self { node, queue, calls: Mutex::default() }), receiver)
+    }
+
+    /// The node at the other end.
+    pub(crate) const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Sends a request; what becomes of it arrives at `waiter`, exactly once unless the call is given up first.
+    pub(crate) async fn ask(
+        &self,
+        call: u64,
+        item: ClientItem,
+        asked_at: Instant,
+        waiter: &UnboundedSender<Arrival>,
+    ) {
+        {
+            let mut calls = lock_up(&self.calls);
+            if calls.closed {
+                drop(waiter.send(Arrival::Lost { call, written: false }));
+                return;
+            }
+            let waiter = Waiter::Awaited(waiter.clone());
+            calls.pending.insert(call, Pending { asked_at, written: false, waiter });
+        }
+        // If nobody takes from the queue any more, `close` tells the waiter.
+        drop(self.queue.send((Some(call), item)).await);
+    }
+
+    /// Nobody awaits the call any more. If a lock may still be granted, it will be released. Returns whether the
+    /// request may have reached the node.
+    pub(crate) fn abandon(&self, call: u64, orphan: Option<Orphan>) -> bool {
+        let mut calls = lock_up(&self.calls);
+        // What is not pending has been told what became of it, which somebody did not look at any more.
+        let Some(mut pending) = calls.pending.remove(&call) else { return true };
+        if !pending.written {
+            return false;
+        }
+        if let Some(orphan) = orphan {
+            pending.waiter = Waiter::Orphaned(orphan);
+            calls.pending.insert(call, pending);
+        }
+        // Without room in the queue the node finishes what nobody needs, which is only slow.
+        drop(self.queue.try_send((None, ClientItem::Cancel { call })));
+        true
+    }
+
+    /// The call has been answered elsewhere; whatever this node says about it no longer matters.
+    pub(crate) fn forget(&self, call: u64) {
+        lock_up(&self.calls).pending.remove(&call);
+    }
+
+    /// Carries requests and answers until the connection ends, and says why it did.
+    pub(crate) async fn serve(
+        self: &Arc<Self>,
+        opened: Opened,
+        queue: Queue,
+        cluster: &Arc<Cluster>,
+    ) -> Cause {
+        let Opened { inbox, reader, writer, .. } = opened;
+        let _close = CloseOnDrop(Arc::clone(self));
+        tokio::select! {
+            biased;
+            cause = self.read(inbox, reader, cluster) => cause,
+            cause = self.write(writer, queue, cluster.options()) => cause,
+        }
+    }
+
+    async fn read(
+        &self,
+        mut inbox: Inbox,
+        mut reader: ReadHalf<TcpStream>,
+        cluster: &Arc<Cluster>,
+    ) -> Cause {
+        loop {
+            match timeout(cluster.options().silence, inbox.next(&mut reader)).await {
+                Err(_elapsed) => return Cause::Silent,
+                Ok(Err(cause)) => return cause,
+                Ok(Ok(NodeItem::Reply { call, outcome })) => {
+                    self.answered(call, Reply::Outcome(outcome), cluster);
+                }
+                Ok(Ok(NodeItem::Status { call, status })) => {
+                    self.answered(call, Reply::Status(status), cluster);
+                }
+                Ok(Ok(NodeItem::Unmet { call, masters })) => {
+                    self.answered(call, Reply::Unmet(masters), cluster);
+                }
+                Ok(Ok(NodeItem::LocalRead { call, holder })) => {
+                    self.answered(call, Reply::Local(holder), cluster);
+                }
+                Ok(Ok(NodeItem::Topology(topology))) => cluster.learn(topology),
+                Ok(Ok(NodeItem::Refused(why))) => return Cause::Refused(why),
+                Ok(Ok(NodeItem::Beat | NodeItem::Welcome(_))) => {}
+            }
+        }
+    }
+
+    fn answered(&self, call: u64, reply: Reply, cluster: &Arc<Cluster>) {
+        let mut calls = lock_up(&self.calls);
+        let Some(Pending { asked_at, waiter, .. }) = calls.pending.remove(&call) else { return };
+        match (waiter, reply) {
+            // Under the lock, so that a caller who abandons a call finds it either here or in its channel.
+            (Waiter::Awaited(waiter), reply) => {
+                drop(waiter.send(Arrival::Reply { call, asked_at, reply }));
+            }
+            (Waiter::Orphaned(orphan), Reply::Outcome(Outcome::Done(done))) => {
+                cluster.give_back(orphan, done.token);
+            }
+            (
+                Waiter::Orphaned(_),
+                Reply::Outcome(
+                    Outcome::Found(_)
+                    | Outcome::Woken(_)
+                    | Outcome::Refused(_)
+                    | Outcome::NotDone(_)
+                    | Outcome::Unknown
+                    | Outcome::Founded(_),
+                )
+                | Reply::Local(_)
+                | Reply::Status(_)
+                | Reply::Unmet(_),
+            ) => {}
+        }
+    }
+
+    async fn write(
+        &self,
+        mut writer: WriteHalf<TcpStream>,
+        mut queue: Queue,
+        options: &Options,
+    ) -> Cause {
+        let mut beat = interval(options.beat.max(SHORTEST_BEAT));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut frame = Frame::default();
+        loop {
+            tokio::select! {
+                biased;
+                _ = beat.tick() => self.encode(None, &ClientItem::Beat, &mut frame),
+                next = queue.recv() => match next {
+                    Some((call, item)) => self.encode(call, &item, &mut frame),
+                    None => return Cause::Closed,
+                },
+            }
+            while frame.len() < BATCH
+                && let Ok((call, item)) = queue.try_recv()
+            {
+                self.encode(call, &item, &mut frame);
+            }
+            if !frame.is_empty()
+                && let Err(cause) = write(&mut writer, &frame.take()).await
+            {
+                return cause;
+            }
+        }
+    }
+
+    /// Puts an item into the next frame, unless its call was given up while it was queued.
+    fn encode(&self, call: Option<u64>, item: &ClientItem, frame: &mut Frame) {
+        let mut calls = lock_up(&self.calls);
+        let Some(call) = call else {
+            let fits = frame.push(item);
+            debug_assert!(fits.is_ok(), "signs of life and cancellations are small");
+            return;
+        };
+        let Some(pending) = calls.pending.get_mut(&call) else { return };
+        if frame.push(item).is_ok() {
+            pending.written = true;
+        } else if let Some(Pending { waiter: Waiter::Awaited(waiter), .. }) =
+            calls.pending.remove(&call)
+        {
+            drop(waiter.send(Arrival::TooLarge { call }));
+        }
+    }
+
+    /// Tells everybody who still waits that no answer will come.
+    fn close(&self) {
+        let mut calls = lock_up(&self.calls);
+        calls.closed = true;
+        for (call, Pending { written, waiter, .. }) in std::mem::take(&mut calls.pending) {
+            if let Waiter::Awaited(waiter) = waiter {
+                drop(waiter.send(Arrival::Lost { call, written }));
+            }
+        }
+    }
+}
+
+/// Closes a connection however its task ends.
+struct CloseOnDrop(Arc<Connection>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

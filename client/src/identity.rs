@@ -1,0 +1,22 @@
+//! Where the client draws randomness: identities of operations, and a seed for jitter.
+
+use leasehold_core::OpId;
+
+/// The first step of a chain that nobody else has.
+pub(crate) fn new_chain() -> OpId {
+    OpId { chain: draw(), step: 0 }
+}
+
+/// The step after `id` in the same chain.
+pub(crate) const fn next_step(id: OpId) -> OpId {
+    OpId { chain: id.chain, step: id.step.saturating_add(1) }
+}
+
+/// 128 bits from a generator that the operating system seeds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an operation gets its identity here, which must differ from every other client's"
+)]
+pub(crate) fn draw() -> (u64, u64) {
+    rand::random()
+}

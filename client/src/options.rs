@@ -1,0 +1,78 @@
+//! How a client behaves.
+
+use std::time::Duration;
+
+/// How a client behaves; every setting has a default.
+///
+/// ```
+/// use std::time::Duration;
+/// let options = leasehold_client::Options::new().timeout(Duration::from_secs(3)).name("billing");
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub(crate) name: String,
+    pub(crate) timeout: Duration,
+    pub(crate) dial: Duration,
+    pub(crate) beat: Duration,
+    pub(crate) silence: Duration,
+    pub(crate) direct: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The defaults: calls take at most 10 s, a connection that is silent for 2 s is given up.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            name: format!("leasehold-client/{}", std::process::id()),
+            timeout: Duration::from_secs(10),
+            dial: Duration::from_secs(3),
+            beat: Duration::from_millis(500),
+            silence: Duration::from_secs(2),
+            direct: true,
+        }
+    }
+
+    /// What nodes call this client in their logs.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How long a call may take that does not say so itself, time to reconnect and to send again included.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long connecting to one endpoint may take, until the node has welcomed the client.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.dial = timeout;
+        self
+    }
+
+    /// How often a sign of life is exchanged, and after how long a silence a connection counts as dead.
+    #[must_use]
+    pub const fn heartbeat(mut self, every: Duration, silence: Duration) -> Self {
+        self.beat = every;
+        self.silence = silence;
+        self
+    }
+
+    /// Whether to connect to the masters as well as to the endpoints and send each key to its home, which saves
+    /// a hop. On by default; a program that does one thing and ends does better without.
+    #[must_use]
+    pub const fn direct(mut self, direct: bool) -> Self {
+        self.direct = direct;
+        self
+    }
+}

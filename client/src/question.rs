@@ -1,0 +1,172 @@
+//! What a call asks a node, independent of the connection over which it does.
+
+use leasehold_core::wire::ClientItem;
+use leasehold_core::{
+    Action, Holder, Instant, Key, KeyRequest, OpId, Outcome, Owner, Span, Status,
+};
+
+use crate::identity;
+
+/// What is left of a call's time for the answer to travel: the node's patience ends this much before the caller's
+/// deadline, so that its "certainly not done" arrives instead of our "unknown".
+const TRAVEL: Span = Span::from_millis(500);
+
+/// A question that can be put to any node, and put again with the same identity.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// About one key, for the cluster.
+    Key {
+        /// The key.
+        key: Key,
+        /// What is to be done. A lock's `wait` is filled in at each sending.
+        action: Action,
+        /// Until when the node may take its time.
+        patience: Instant,
+        /// Until when a lock may queue.
+        wait: Option<Instant>,
+    },
+    /// What one node's own record says.
+    Local(Key),
+    /// What one node knows of itself and its peers.
+    Status,
+    /// Declare a new cluster.
+    Init,
+}
+
+/// An answer to a [`Question`].
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    /// To [`Question::Key`] and [`Question::Init`].
+    Outcome(Outcome),
+    /// To [`Question::Local`].
+    Local(Option<Holder>),
+    /// To [`Question::Status`].
+    Status(Status),
+    /// To [`Question::Init`]: nothing was done, for want of these masters.
+    Unmet(Vec<String>),
+}
+
+/// A lock whose answer nobody awaits any more: should it be granted, it is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Orphan {
+    /// The key.
+    pub(crate) key: Key,
+    /// The last step of the chain that was sent.
+    pub(crate) id: OpId,
+}
+
+impl Question {
+    /// An operation that is to be over by `deadline`.
+    pub(crate) fn within(key: Key, action: Action, now: Instant, deadline: Instant) -> Self {
+        let left = deadline.since(now);
+        let patience = now.after(left.minus(TRAVEL.min(left.split(8))));
+        Self::Key { key, action, patience, wait: None }
+    }
+
+    /// The same, for a lock that may queue until then.
+    pub(crate) fn waiting_until(mut self, until: Option<Instant>) -> Self {
+        if let Self::Key { wait, .. } = &mut self {
+            *wait = until;
+        }
+        self
+    }
+
+    /// The item that asks this over a connection, as of `now`.
+    pub(crate) fn item(&self, call: u64, now: Instant) -> ClientItem {
+        match self {
+            Self::Key { key, action, patience, wait } => {
+                let mut action = action.clone();
+                if let (Action::Lock { wait, .. }, Some(until)) = (&mut action, wait) {
+                    *wait = until.since(now);
+                }
+                let request =
+                    KeyRequest { key: key.clone(), patience: patience.since(now), action };
+                ClientItem::Request { call, request }
+            }
+            Self::Local(key) => ClientItem::LocalRead { call, key: key.clone() },
+            Self::Status => ClientItem::Status { call },
+            Self::Init => ClientItem::Init { call },
+        }
+    }
+
+    /// The key whose home should be asked first.
+    pub(crate) fn home_of(&self) -> Option<&Key> {
+        match self {
+            Self::Key { key, .. } => Some(key),
+            Self::Local(_) | Self::Status | Self::Init => None,
+        }
+    }
+
+    /// Whether an unanswered sending may have changed something.
+    pub(crate) const fn changes(&self) -> bool {
+        match self {
+            Self::Key { action, .. } => match action {
+                Action::Lock { .. }
+                | Action::Extend { .. }
+                | Action::Update { .. }
+                | Action::Release { .. } => true,
+                Action::Read | Action::WaitHeld | Action::WaitReleased => false,
+            },
+            Self::Init => true,
+            Self::Local(_) | Self::Status => false,
+        }
+    }
+
+    /// Whether it may be sent again while nobody knows what became of an earlier sending. An operation on a key
+    /// carries an identity for that. But a release of whoever holds the key might hit whoever came next, and a second
+    /// `init` would only learn that there is a cluster by now.
+    pub(crate) fn repeats(&self) -> bool {
+        match self {
+            Self::Key { action: Action::Release { owner, .. }, .. } => *owner != Owner::default(),
+            Self::Key { .. } | Self::Local(_) | Self::Status => true,
+            Self::Init => false,
+        }
+    }
+
+    /// Whether this waits for something to come about, so that running out of time is an answer.
+    pub(crate) const fn waits(&self) -> bool {
+        match self {
+            Self::Key { action, wait, .. } => match action {
+                Action::Lock { .. } => wait.is_some(),
+                Action::WaitHeld | Action::WaitReleased => true,
+                Action::Extend { .. }
+                | Action::Update { .. }
+                | Action::Release { .. }
+                | Action::Read => false,
+            },
+            Self::Local(_) | Self::Status | Self::Init => false,
+        }
+    }
+
+    /// How long past now a node may take without being suspect, beside what a coordinator needs.
+    pub(crate) fn waiting(&self, now: Instant) -> Span {
+        match self {
+            Self::Key { action, patience, wait, .. } => match action {
+                Action::Lock { .. } => wait.map_or(Span::ZERO, |until| until.since(now)),
+                Action::WaitHeld | Action::WaitReleased => patience.since(now),
+                Action::Extend { .. }
+                | Action::Update { .. }
+                | Action::Release { .. }
+                | Action::Read => Span::ZERO,
+            },
+            Self::Local(_) | Self::Status | Self::Init => Span::ZERO,
+        }
+    }
+
+    /// What to clean up if the answer comes when nobody awaits it any more.
+    pub(crate) fn orphan(&self) -> Option<Orphan> {
+        match self {
+            Self::Key { key, action: Action::Lock { id, .. }, .. } => {
+                Some(Orphan { key: key.clone(), id: *id })
+            }
+            Self::Key { .. } | Self::Local(_) | Self::Status | Self::Init => None,
+        }
+    }
+}
+
+impl Orphan {
+    /// The step that releases it.
+    pub(crate) const fn release_id(&self) -> OpId {
+        identity::next_step(self.id)
+    }
+}

@@ -1,0 +1,247 @@
+//! Results and errors as JSON objects.
+//!
+//! Each has `op` and `outcome`: `done`, `refused`, `not_done`, `unknown`, `not_allowed`, `unreachable`, `timed_out` or
+//! `invalid`. Durations are whole milliseconds, rounded down, in members that end in `_ms`. What is not UTF-8 is
+//! in a member that ends in `_base64` instead.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use leasehold_client::{
+    Cause, ClusterId, Doubt, Error, Holder, NodeId, NodeReport, Reason, Refusal, Standing, Status,
+    Votes,
+};
+use serde_json::{Map, Value, json};
+
+use super::meant::Action;
+use super::perform::Report;
+
+type Object = Map<String, Value>;
+
+/// The objects of a report: one, or one for each node.
+pub(super) fn report(op: &str, action: &Action, report: &Report) -> Vec<Value> {
+    let mut object = start(op, Some(action), "done");
+    match report {
+        Report::Founded(cluster) => put(&mut object, "cluster", cluster_id(*cluster)),
+        Report::Locked { token, valid_for, votes: taken }
+        | Report::Extended { token, valid_for, votes: taken } => {
+            put(&mut object, "token", token.0);
+            put(&mut object, "valid_for_ms", millis(*valid_for));
+            if let Action::Lock { value, ttl, .. } = action {
+                put(&mut object, "value", value.as_str());
+                put(&mut object, "ttl_ms", millis(*ttl));
+            }
+            votes(&mut object, *taken);
+        }
+        Report::Updated(updated) => {
+            put(&mut object, "token", updated.token.0);
+            if let Action::Update { value, .. } = action {
+                put(&mut object, "value", value.as_str());
+            }
+            votes(&mut object, updated.votes);
+        }
+        Report::Released(released) => {
+            put(&mut object, "token", released.token.map(|token| token.0));
+            put(&mut object, "confirmed", released.confirmed);
+            votes(&mut object, released.votes);
+        }
+        Report::Read(Some(found)) | Report::Held(found) => {
+            put(&mut object, "held", true);
+            holder(&mut object, found);
+        }
+        // A free key is what `get` says no to.
+        Report::Read(None) => {
+            put(&mut object, "outcome", "refused");
+            put(&mut object, "reason", "not_held");
+            put(&mut object, "held", false);
+        }
+        Report::Free => put(&mut object, "held", false),
+        Report::Nodes(nodes) => return nodes.iter().map(|report| node(op, report)).collect(),
+    }
+    vec![Value::Object(object)]
+}
+
+/// The object of an error; `message` is what people are told.
+pub(super) fn error(op: &str, action: Option<&Action>, error: &Error, message: &str) -> Value {
+    let (outcome, reason) = names(error);
+    let mut object = start(op, action, outcome);
+    if let Some(reason) = reason {
+        put(&mut object, "reason", reason);
+    }
+    if let Error::Refused(Refusal::Held(held)) = error {
+        let mut inner = Object::new();
+        holder(&mut inner, held);
+        put(&mut object, "holder", inner);
+    }
+    if let Error::Refused(Refusal::AlreadyFounded { by, cluster }) = error {
+        put(&mut object, "cluster", cluster_id(*cluster));
+        put(&mut object, "node_id", node_id(*by));
+    }
+    if let Error::NotDone(Reason::MastersMissing(masters)) = error {
+        put(&mut object, "masters", masters.clone());
+    }
+    if let Error::Unreachable(unreachable) = error {
+        let each = |(address, cause): &(String, Cause)| json!({ "address": address, "error": cause.to_string() });
+        put(&mut object, "endpoints", unreachable.0.iter().map(each).collect::<Vec<_>>());
+    }
+    put(&mut object, "message", message);
+    Value::Object(object)
+}
+
+/// The object of a command that makes no sense, or could not even start.
+pub(super) fn invalid(op: &str, outcome: &str, message: &str) -> Value {
+    let mut object = start(op, None, outcome);
+    put(&mut object, "message", message);
+    Value::Object(object)
+}
+
+fn start(op: &str, action: Option<&Action>, outcome: &str) -> Object {
+    let mut object = Object::new();
+    put(&mut object, "op", op);
+    put(&mut object, "outcome", outcome);
+    if let Some(key) = action.and_then(Action::key) {
+        put(&mut object, "key", key);
+    }
+    object
+}
+
+fn put(object: &mut Object, name: &str, value: impl Into<Value>) {
+    object.insert(name.to_owned(), value.into());
+}
+
+fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
+    match str::from_utf8(bytes) {
+        Ok(text) => put(object, name, text),
+        Err(_) => put(object, &format!("{name}_base64"), STANDARD.encode(bytes)),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn votes(object: &mut Object, votes: Votes) {
+    put(object, "quorum", votes.quorum);
+    put(object, "votes", votes.votes);
+    put(object, "commits", votes.commits);
+}
+
+fn holder(object: &mut Object, holder: &Holder) {
+    bytes(object, "value", &holder.value);
+    put(object, "token", holder.token.0);
+    put(object, "remaining_ms", millis(holder.remaining));
+    put(object, "delay_ms", millis(holder.delay));
+    let labels = holder.labels.iter();
+    put(
+        object,
+        "meta",
+        labels.map(|(name, text)| (name.clone(), text.as_str().into())).collect::<Object>(),
+    );
+}
+
+/// How a node's identity is written.
+pub(super) fn node_id(node: NodeId) -> String {
+    format!("{:016x}", node.0)
+}
+
+/// How a cluster's identity is written.
+pub(super) fn cluster_id(cluster: ClusterId) -> String {
+    format!("{:016x}{:016x}", cluster.0, cluster.1)
+}
+
+/// How a standing is called.
+pub(super) const fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Unknown => "unknown",
+        Standing::Fresh => "fresh",
+        Standing::Joining => "joining",
+        Standing::Active => "active",
+        Standing::Replica => "replica",
+        Standing::Draining => "draining",
+    }
+}
+
+fn node(op: &str, report: &NodeReport) -> Value {
+    let mut object = Object::new();
+    put(&mut object, "op", op);
+    put(&mut object, "node", report.name.clone());
+    put(&mut object, "node_id", report.id.map(node_id));
+    put(&mut object, "address", report.address.as_str());
+    match &report.status {
+        Ok(status) => described(&mut object, status),
+        Err(cause) => {
+            put(&mut object, "outcome", "unreachable");
+            put(&mut object, "error", cause.to_string());
+        }
+    }
+    Value::Object(object)
+}
+
+fn described(object: &mut Object, status: &Status) {
+    put(object, "outcome", "done");
+    put(object, "standing", standing(status.standing));
+    put(object, "active_in_ms", status.active_in.map(|span| millis(span.into())));
+    put(object, "cluster", status.cluster.map(cluster_id));
+    put(object, "epoch", status.epoch.0);
+    put(object, "leases", status.leases);
+    put(object, "records", status.records);
+    put(object, "operations", status.operations);
+    put(object, "waiters", status.waiters);
+    let members = status.members.iter().map(|peer| {
+        json!({
+            "node": peer.member.name,
+            "node_id": node_id(peer.member.id),
+            "master": peer.master,
+            "standing": standing(peer.standing),
+            "up": peer.up,
+        })
+    });
+    put(object, "members", members.collect::<Vec<_>>());
+}
+
+/// The `outcome` and the `reason` of an error.
+const fn names(error: &Error) -> (&'static str, Option<&'static str>) {
+    match error {
+        Error::Refused(refusal) => (
+            "refused",
+            Some(match refusal {
+                Refusal::Held(_) => "held",
+                Refusal::NotHeld => "not_held",
+                Refusal::AlreadyFounded { .. } => "already_founded",
+            }),
+        ),
+        Error::NotDone(reason) => ("not_done", Some(reason_name(reason))),
+        Error::Unknown(doubt) => (
+            "unknown",
+            Some(match doubt {
+                Doubt::Unanswered => "unanswered",
+                Doubt::Undecided => "undecided",
+                Doubt::Overtaken => "overtaken",
+                Doubt::Unconfirmed => "unconfirmed",
+                Doubt::Nonsense => "nonsense",
+            }),
+        ),
+        Error::NotAllowed(_) => ("not_allowed", None),
+        Error::Unreachable(_) => ("unreachable", None),
+        Error::TimedOut => ("timed_out", None),
+        Error::Invalid(_) => ("invalid", None),
+    }
+}
+
+const fn reason_name(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::NoQuorum => "no_quorum",
+        Reason::TooLate => "too_late",
+        Reason::Unanswered => "unanswered",
+        Reason::Cancelled => "cancelled",
+        Reason::Draining => "draining",
+        Reason::NotFounded => "not_founded",
+        Reason::RecordsFull => "records_full",
+        Reason::QueueFull => "queue_full",
+        Reason::Busy => "busy",
+        Reason::Nonsense => "nonsense",
+        Reason::MastersMissing(_) => "masters_missing",
+        Reason::MasterUnreachable(_) => "master_unreachable",
+    }
+}

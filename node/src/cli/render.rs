@@ -1,0 +1,245 @@
+//! What is shown: results on standard output, everything else on standard error, and the exit code.
+
+use leasehold_client::{Error, Holder, NodeReport, Status};
+
+use super::json;
+use super::meant::Action;
+use super::perform::Report;
+use super::typed::Global;
+use super::words::{self, text, time};
+use crate::exit::code;
+
+/// What a command leaves behind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) out: String,
+    pub(super) err: String,
+    pub(super) code: u8,
+}
+
+/// Shows what came of a command.
+pub(super) fn render(
+    op: &str,
+    action: &Action,
+    result: Result<Report, Error>,
+    global: &Global,
+) -> Shown {
+    match result {
+        Ok(report) => {
+            let out = if global.json {
+                lines(json::report(op, action, &report).iter())
+            } else {
+                human(action, &report)
+            };
+            Shown { out, err: aside(action, &report, global), code: report_code(&report) }
+        }
+        Err(error) => {
+            let words = words::error(action, &error);
+            let object = json::error(op, Some(action), &error, &words);
+            complaint(&object, &words, error_code(&error), global)
+        }
+    }
+}
+
+/// Shows that a command makes no sense.
+pub(super) fn misused(op: &str, wrong: &str, global: &Global) -> Shown {
+    let words = format!("{wrong}; see `leasehold {op} --help`");
+    complaint(&json::invalid(op, "invalid", wrong), &words, code::USAGE, global)
+}
+
+/// Shows that this machine cannot even start.
+pub(super) fn broken(op: &str, why: &str, global: &Global) -> Shown {
+    complaint(&json::invalid(op, "unreachable", why), why, code::CANNOT_CONNECT, global)
+}
+
+fn complaint(object: &serde_json::Value, words: &str, code: u8, global: &Global) -> Shown {
+    let out = if global.json { lines([object]) } else { String::new() };
+    let silent = global.json && global.quiet;
+    let err = if silent { String::new() } else { format!("leasehold: {words}\n") };
+    Shown { out, err, code }
+}
+
+fn lines<'a>(objects: impl IntoIterator<Item = &'a serde_json::Value>) -> String {
+    objects.into_iter().map(|object| format!("{object}\n")).collect()
+}
+
+/// The exit code of an error.
+pub(super) const fn error_code(error: &Error) -> u8 {
+    match error {
+        Error::Refused(_) => code::REFUSED,
+        Error::NotDone(_) => code::NOT_DONE,
+        Error::Unknown(_) => code::UNKNOWN,
+        Error::NotAllowed(_) => code::NOT_ALLOWED,
+        Error::Unreachable(_) => code::CANNOT_CONNECT,
+        Error::TimedOut => code::TIMED_OUT,
+        Error::Invalid(_) => code::USAGE,
+    }
+}
+
+fn report_code(report: &Report) -> u8 {
+    match report {
+        Report::Read(None) => code::REFUSED,
+        Report::Nodes(nodes) if nodes.iter().all(|node| node.status.is_err()) => {
+            code::CANNOT_CONNECT
+        }
+        Report::Founded(_)
+        | Report::Locked { .. }
+        | Report::Extended { .. }
+        | Report::Updated(_)
+        | Report::Released(_)
+        | Report::Read(Some(_))
+        | Report::Held(_)
+        | Report::Free
+        | Report::Nodes(_) => code::DONE,
+    }
+}
+
+fn human(action: &Action, report: &Report) -> String {
+    match report {
+        Report::Founded(cluster) => format!("cluster {}\n", json::cluster_id(*cluster)),
+        Report::Locked { token, valid_for, .. } => {
+            let value = match action {
+                Action::Lock { value, .. } => text(value.as_bytes()),
+                Action::Init
+                | Action::Extend { .. }
+                | Action::Update { .. }
+                | Action::Release { .. }
+                | Action::Get { .. }
+                | Action::Wait { .. }
+                | Action::Status => String::new(),
+            };
+            format!("token {token}, value {value}, valid for {}\n", time(*valid_for))
+        }
+        Report::Extended { token, valid_for, .. } => {
+            format!("token {token}, valid for {}\n", time(*valid_for))
+        }
+        Report::Updated(updated) => format!("token {}, updated\n", updated.token),
+        Report::Released(released) => match released.token {
+            Some(token) => format!("token {token}, released\n"),
+            None => "released\n".to_owned(),
+        },
+        Report::Read(Some(holder)) | Report::Held(holder) => held(holder),
+        Report::Read(None) => String::new(),
+        Report::Free => "released\n".to_owned(),
+        Report::Nodes(nodes) => table(nodes),
+    }
+}
+
+fn held(holder: &Holder) -> String {
+    let mut line = format!("token {}, value {}, ", holder.token, text(&holder.value));
+    if holder.remaining.is_zero() {
+        line.push_str("lease ended, held in delay");
+    } else {
+        line.push_str(&format!("remaining {}", time(holder.remaining)));
+    }
+    if !holder.delay.is_zero() {
+        line.push_str(&format!(", delay {}", time(holder.delay)));
+    }
+    for (name, label) in &holder.labels {
+        line.push_str(&format!(", {}={}", text(name.as_bytes()), text(label.as_bytes())));
+    }
+    line.push('\n');
+    line
+}
+
+/// What is said beside the result.
+fn aside(action: &Action, report: &Report, global: &Global) -> String {
+    let mut err = String::new();
+    if global.quiet {
+        return err;
+    }
+    let key = text(action.key().unwrap_or_default().as_bytes());
+    match report {
+        Report::Read(None) => err.push_str(&format!("leasehold: {key} is not held\n")),
+        Report::Released(released) if !released.confirmed => err.push_str(&format!(
+            "leasehold: the first answer was lost; {key} is no longer held, by this release or because its lease had ended\n"
+        )),
+        Report::Locked { votes, .. }
+        | Report::Extended { votes, .. }
+        | Report::Updated(leasehold_client::Updated { votes, .. })
+        | Report::Released(leasehold_client::Released { votes, .. })
+            if global.verbose > 0 =>
+        {
+            err.push_str(&format!(
+                "leasehold: {} masters voted, {} accepted in time, {} were needed\n",
+                votes.votes, votes.commits, votes.quorum
+            ));
+        }
+        Report::Founded(_)
+        | Report::Locked { .. }
+        | Report::Extended { .. }
+        | Report::Updated(_)
+        | Report::Released(_)
+        | Report::Read(Some(_))
+        | Report::Held(_)
+        | Report::Free
+        | Report::Nodes(_) => {}
+    }
+    err
+}
+
+/// The cluster at a glance.
+fn table(nodes: &[NodeReport]) -> String {
+    let known = || nodes.iter().filter_map(|node| node.status.as_ref().ok());
+    let is_master = |node: &NodeReport| {
+        let peers = known().flat_map(|status| &status.members);
+        peers.into_iter().find(|peer| Some(peer.member.id) == node.id).map(|peer| peer.master)
+    };
+    let mut out = String::new();
+    if let Some(status) = known().max_by_key(|status| status.epoch) {
+        let masters = status.members.iter().filter(|peer| peer.master).count();
+        let cluster = status.cluster.map_or("none yet".to_owned(), json::cluster_id);
+        let epoch = status.epoch.0;
+        let quorum = masters / 2 + 1;
+        out = format!("cluster {cluster}, epoch {epoch}, {masters} masters, quorum {quorum}\n\n");
+    }
+    let mut rows = vec![
+        ["NODE", "ADDRESS", "ROLE", "EPOCH", "LEASES", "RECORDS", "OPERATIONS", "WAITERS", "STATE"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for node in nodes {
+        let role = is_master(node).map_or("-", |master| if master { "master" } else { "replica" });
+        let name = node.name.as_deref().unwrap_or("-");
+        let mut row = vec![text(name.as_bytes()), text(node.address.as_bytes()), role.to_owned()];
+        match &node.status {
+            Ok(status) => {
+                let Status { leases, records, operations, waiters, .. } = status;
+                let counts = [status.epoch.0, *leases, *records, *operations, *waiters];
+                row.extend(counts.map(|count| count.to_string()));
+                row.push(state(status));
+            }
+            Err(cause) => {
+                row.extend(["-"; 5].map(str::to_owned));
+                row.push(format!("unreachable: {}", text(cause.to_string().as_bytes())));
+            }
+        }
+        rows.push(row);
+    }
+    align(&mut out, &rows);
+    out
+}
+
+fn state(status: &Status) -> String {
+    let standing = json::standing(status.standing);
+    match status.active_in {
+        Some(left) => format!("{standing}, votes in {}", time(left.into())),
+        None => standing.to_owned(),
+    }
+}
+
+/// Appends rows in columns; the last one is as long as it is.
+fn align(out: &mut String, rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(column).unwrap_or(0);
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}

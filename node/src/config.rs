@@ -1,0 +1,348 @@
+//! What an operator tells a node: a TOML file, then the environment, then flags.
+//!
+//! Every key stands once, in [`keys`]: how it is read, how it is shown. What is not there is an error.
+
+mod keys;
+mod load;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use leasehold_core::wire::MAX_FRAME;
+use leasehold_core::{Config as Members, Limits as CoreLimits, MIN_LEASE, Settings, Timing};
+
+use tracing_subscriber::EnvFilter;
+
+pub use load::{ConfigError, Loaded, Origin, Sources};
+
+/// A node's configuration. `Default` is what a node is told by nobody, but for its name and directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This node's name in the cluster.
+    pub name: String,
+    /// Where the node file is kept; nowhere in a development cluster.
+    pub data_dir: Option<PathBuf>,
+    /// The operator's name for the cluster; all nodes need the same.
+    pub cluster: String,
+    /// The masters before there is a configuration, this node included.
+    pub masters: Vec<Address>,
+    /// The replicas before there is a configuration.
+    pub replicas: Vec<Address>,
+    /// Where this node listens.
+    pub listen: Listen,
+    /// Where others find it.
+    pub advertise: Advertise,
+    /// What it takes on.
+    pub limits: Limits,
+    /// The constants of the protocol; all nodes need the same.
+    pub timing: Timing,
+    /// What it logs, as a filter: `info`, or `warn,leasehold_node=debug`.
+    pub log_level: String,
+}
+
+/// A node and where it listens for peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The node's name.
+    pub name: String,
+    /// `host:port`.
+    pub peer: String,
+}
+
+/// Where a node listens, as `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// For clients.
+    pub client: String,
+    /// For other nodes.
+    pub peer: String,
+    /// For HTTP. Kept for a later release.
+    pub http: Option<String>,
+    /// Whether it may listen beyond loopback to anybody.
+    pub insecure: bool,
+}
+
+/// Where others find a node, as `host:port`; where it listens unless said otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advertise {
+    /// For clients.
+    pub client: Option<String>,
+    /// For other nodes.
+    pub peer: Option<String>,
+    /// For HTTP.
+    pub http: Option<String>,
+}
+
+/// What a node takes on. Reaching a limit is an answer to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The core's own.
+    pub core: CoreLimits,
+    /// Connections of clients at a time.
+    pub connections: u32,
+    /// Requests of one connection that may be unanswered.
+    pub requests_per_connection: u32,
+    /// Bytes of answers that may wait for one client before it is disconnected.
+    pub client_queue: u32,
+    /// Bytes of messages that may wait for one peer before more are dropped.
+    pub peer_queue: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            core: CoreLimits::default(),
+            connections: 10_000,
+            requests_per_connection: 16_384,
+            client_queue: 16 << 20,
+            peer_queue: 16 << 20,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            data_dir: None,
+            cluster: "leasehold".into(),
+            masters: Vec::new(),
+            replicas: Vec::new(),
+            listen: Listen {
+                client: "127.0.0.1:7400".into(),
+                peer: "127.0.0.1:7401".into(),
+                http: None,
+                insecure: false,
+            },
+            advertise: Advertise::default(),
+            limits: Limits::default(),
+            timing: Timing::default(),
+            log_level: "info".into(),
+        }
+    }
+}
+
+impl Config {
+    /// Loads the configuration that `sources` spell, and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+        load::load(sources)
+    }
+
+    /// What the core is told.
+    #[must_use]
+    pub const fn settings(&self) -> Settings {
+        Settings { timing: self.timing, limits: self.limits.core }
+    }
+
+    /// Everything that makes no sense, or is not safe, in words.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        self.check_names(&mut faults);
+        self.check_addresses(&mut faults);
+        self.check_numbers(&mut faults);
+        if let Err(error) = EnvFilter::try_new(&self.log_level) {
+            faults.push(format!("log.level = {:?}: {error}", self.log_level));
+        }
+        faults
+    }
+
+    fn check_names(&self, faults: &mut Vec<String>) {
+        for (key, name) in [("node.name", &self.name), ("cluster.name", &self.cluster)] {
+            if name.is_empty() {
+                faults.push(format!("{key} is missing"));
+            } else if name.len() > 64 || !name.chars().all(is_name_char) {
+                faults.push(format!(
+                    "{key} = {name:?}: a name has at most 64 letters, digits, dots, dashes and underscores"
+                ));
+            }
+        }
+        if self.data_dir.is_none() {
+            faults.push("node.data_dir is missing: no master without a node file".into());
+        }
+        let all: Vec<&Address> = self.masters.iter().chain(&self.replicas).collect();
+        for (i, address) in all.iter().enumerate() {
+            if all.iter().take(i).any(|other| other.name == address.name) {
+                faults.push(format!("cluster.masters and replicas name `{}` twice", address.name));
+            }
+        }
+        if self.masters.len() > Members::MAX_MASTERS {
+            faults.push(format!("cluster.masters names more than {}", Members::MAX_MASTERS));
+        }
+        if !all.is_empty() && !all.iter().any(|address| address.name == self.name) {
+            faults
+                .push(format!("cluster.masters and replicas leave out this node, `{}`", self.name));
+        }
+    }
+
+    fn check_addresses(&self, faults: &mut Vec<String>) {
+        let listen = &self.listen;
+        let http = listen.http.as_ref().map(|http| ("http", http, &self.advertise.http));
+        let client = ("client", &listen.client, &self.advertise.client);
+        let peer = ("peer", &listen.peer, &self.advertise.peer);
+        for (key, address, advertised) in [client, peer].into_iter().chain(http) {
+            let Some(host) = host(address) else {
+                faults.push(format!("listen.{key} = {address:?} is no host:port"));
+                continue;
+            };
+            if !is_loopback(host) && !listen.insecure {
+                faults.push(format!(
+                    "listen.{key} = {address:?} is reachable from other machines, where anybody could use it: this \
+                     release has no TLS; say listen.insecure = true if the network is trusted"
+                ));
+            }
+            let unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+            if unspecified && advertised.is_none() {
+                faults.push(format!(
+                    "listen.{key} = {address:?} is no address that others can dial; say advertise.{key}"
+                ));
+            }
+            if let Some(advertised) = advertised
+                && self::host(advertised).is_none()
+            {
+                faults.push(format!("advertise.{key} = {advertised:?} is no host:port"));
+            }
+        }
+        for address in self.masters.iter().chain(&self.replicas) {
+            if host(&address.peer).is_none() {
+                faults.push(format!(
+                    "cluster.masters or replicas: {}={} is no name=host:port",
+                    address.name, address.peer
+                ));
+            }
+        }
+    }
+
+    fn check_numbers(&self, faults: &mut Vec<String>) {
+        let timing = &self.timing;
+        if timing.max_lease < MIN_LEASE {
+            faults
+                .push(format!("timing.max_lease is shorter than the shortest lease, {MIN_LEASE}"));
+        }
+        let spans = [
+            ("op_timeout", timing.op_timeout),
+            ("promise_timeout", timing.promise_timeout),
+            ("sync_timeout", timing.sync_timeout),
+        ];
+        for (key, span) in spans {
+            if span < MIN_LEASE {
+                faults.push(format!("timing.{key} is shorter than {MIN_LEASE}"));
+            }
+        }
+        let limits = &self.limits;
+        let entry = [limits.core.key, limits.core.value, limits.core.meta];
+        let entry = entry.iter().fold(0_u32, |sum, bytes| sum.saturating_add(*bytes));
+        if usize::try_from(entry).unwrap_or(usize::MAX) > MAX_FRAME / 2 {
+            faults.push(format!(
+                "limits.key, value and meta are {entry} bytes together; half a frame is {}",
+                MAX_FRAME / 2
+            ));
+        }
+        let counts = [
+            ("key", limits.core.key),
+            ("records", limits.core.records),
+            ("operations", limits.core.operations),
+            ("connections", limits.connections),
+            ("requests_per_connection", limits.requests_per_connection),
+        ];
+        for (key, count) in counts {
+            if count == 0 {
+                faults.push(format!("limits.{key} is zero"));
+            }
+        }
+        let frame = u32::try_from(MAX_FRAME).unwrap_or(u32::MAX);
+        for (key, bytes) in
+            [("client_queue", limits.client_queue), ("peer_queue", limits.peer_queue)]
+        {
+            if bytes < frame.saturating_mul(2) {
+                faults.push(format!("limits.{key} is less than two frames, {}", frame * 2));
+            }
+        }
+    }
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+}
+
+/// The host of `host:port`, if it is one.
+fn host(address: &str) -> Option<&str> {
+    let (host, port) = address.rsplit_once(':')?;
+    let _: u16 = port.parse().ok()?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match bare {
+        Some(bare) => Some(bare),
+        None if host.is_empty() || host.contains([':', '[', ']']) => None,
+        None => Some(host),
+    }
+}
+
+/// A name other than `localhost` may mean anything.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fine() -> Config {
+        let address = |name: &str| Address { name: name.into(), peer: format!("{name}:7401") };
+        Config {
+            name: "a".into(),
+            data_dir: Some("/tmp/a".into()),
+            masters: ["a", "b", "c"].map(address).into(),
+            ..Config::default()
+        }
+    }
+
+    fn fault(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = fine();
+        change(&mut config);
+        config.faults().join("\n")
+    }
+
+    #[test]
+    fn the_defaults_are_fine() {
+        assert_eq!(fine().faults(), [""; 0]);
+    }
+
+    #[test]
+    fn beyond_loopback_needs_an_explicit_word() {
+        let open = "10.0.0.1:7400".to_owned();
+        assert!(fault(|c| c.listen.client = open.clone()).contains("listen.insecure = true"));
+        let insecure = fault(|c| {
+            c.listen.client = open;
+            c.listen.insecure = true;
+        });
+        assert_eq!(insecure, "");
+        for loopback in ["127.0.0.2:1", "[::1]:1", "localhost:1"] {
+            assert_eq!(fault(|c| c.listen.client = loopback.into()), "");
+        }
+        let any = fault(|c| {
+            c.listen.peer = "[::]:7401".into();
+            c.listen.insecure = true;
+        });
+        assert!(any.contains("advertise.peer"), "{any}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        assert!(fault(|c| c.name = String::new()).contains("node.name is missing"));
+        assert!(fault(|c| c.name = "a=b".into()).contains("letters"));
+        assert!(fault(|c| c.name = "z".into()).contains("leave out this node, `z`"));
+        assert!(fault(|c| c.data_dir = None).contains("data_dir"));
+        assert!(fault(|c| c.masters[1].name = "a".into()).contains("`a` twice"));
+        assert!(fault(|c| c.masters[1].peer = "b".into()).contains("b=b is no"));
+        assert!(fault(|c| c.listen.client = "::1:7400".into()).contains("listen.client"));
+        assert!(fault(|c| c.timing.max_lease = MIN_LEASE.split(2)).contains("max_lease"));
+        assert!(fault(|c| c.limits.core.value = 1 << 20).contains("half a frame"));
+        assert!(fault(|c| c.limits.connections = 0).contains("limits.connections"));
+        assert!(fault(|c| c.log_level = "a=b=c".into()).contains("log.level"));
+        assert!(fault(|c| c.limits.peer_queue = 5).contains("limits.peer_queue"));
+    }
+}

@@ -1,0 +1,38 @@
+//! What happened to this node's connections, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// The count so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+/// All counters of a node.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Frames for a peer that were dropped because its queue was full.
+    pub frames_dropped: Counter,
+    /// Messages of peers that were dropped because the driver's queue was full.
+    pub messages_dropped: Counter,
+    /// Handshakes of peers that were refused, here or there.
+    pub handshakes_refused: Counter,
+    /// Connections that sent bytes that make no sense.
+    pub malformed: Counter,
+    /// Clients that were disconnected because they did not read their answers.
+    pub clients_dropped: Counter,
+    /// Connections that were turned away because there were too many.
+    pub connections_refused: Counter,
+    /// Writes of the node file that failed.
+    pub writes_failed: Counter,
+}

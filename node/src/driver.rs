@@ -1,0 +1,456 @@
+//! The driver: the one task that owns the core.
+//!
+//! It waits, takes what has arrived, and only *then* reads the clock: a reading from before a message came would start
+//! a master's timer before the client's (protocol, section 6). It hands each input to the core, carries out the effects
+//! in order, and gives every connection that has something to send one piece of bytes. So batches grow with the load,
+//! and an idle node does nothing but beat.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
+use leasehold_core::{
+    Body, ClusterId, Config, Effect, Effects, Epoch, Event, Holder, Input, Instant, Invalid, Key,
+    Mark, Member, Message, Node, NodeId, NotDone, Outcome, Peer, Request, Settings, Span, Standing,
+    Status, Ticket,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info};
+
+use crate::clients::ClientArrival;
+use crate::clock::Clock;
+use crate::desk::{Desk, InitAnswer};
+use crate::founding::{Founding, Ready};
+use crate::handshake::Known;
+use crate::keeper::Keeper;
+use crate::links::Links;
+use crate::outbox;
+use crate::peers::{self, PeerArrival};
+
+/// Arrivals of one kind that go into one batch. Each holds at most one read's worth of items.
+const BATCH: usize = 64;
+/// A node that stops waits no longer for the requests that it has begun.
+const DRAIN: Span = Span::from_secs(3);
+
+/// What the driver hears from the rest of the node.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// The node file of this mark is on disk.
+    Persisted(Mark),
+    /// There is a connection to send to this peer.
+    Dialled { member: Member, link: u64, sender: outbox::Sender },
+    /// It ended.
+    HungUp { peer: NodeId, link: u64 },
+    /// Found the cluster.
+    Init(oneshot::Sender<InitAnswer>),
+    /// Say how this node is.
+    Status(oneshot::Sender<Status>),
+    /// Come to an end.
+    Stop,
+}
+
+/// Where the driver's inputs come from.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) control: mpsc::Receiver<Control>,
+    pub(crate) peers: mpsc::Receiver<PeerArrival>,
+    pub(crate) clients: mpsc::Receiver<ClientArrival>,
+}
+
+/// What arrived and was not handled yet; the buffers are reused.
+#[derive(Debug, Default)]
+struct Arrived {
+    control: Vec<Control>,
+    peers: Vec<PeerArrival>,
+    clients: Vec<ClientArrival>,
+}
+
+/// What a driver is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) clock: Clock,
+    pub(crate) core: Node,
+    pub(crate) settings: Settings,
+    pub(crate) desk: Desk,
+    pub(crate) links: Links,
+    pub(crate) founding: Founding,
+    pub(crate) keeper: Keeper,
+    pub(crate) peers: Arc<peers::Context>,
+    /// The identity to give a new cluster that this node founds.
+    pub(crate) fresh_cluster: fn() -> ClusterId,
+    /// Other nodes as the configuration file names them; whether they are masters.
+    pub(crate) configured: Vec<(Known, bool)>,
+}
+
+/// The driver.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    parts: Parts,
+    effects: Effects,
+    topology: Topology,
+    /// Whether the topology should be looked at again.
+    stale: bool,
+    stopping: Option<Instant>,
+}
+
+impl Driver {
+    /// A driver that has begun: handshakes know whom to expect when this returns.
+    pub(crate) fn new(parts: Parts, now: Instant) -> Self {
+        let topology = Topology {
+            cluster: None,
+            node: NodeId::default(),
+            epoch: Epoch::default(),
+            members: Vec::new(),
+        };
+        let effects = Effects::new();
+        let mut driver = Self { parts, effects, topology, stale: true, stopping: None };
+        driver.settle(now);
+        driver
+    }
+
+    /// Runs the node until it was told to stop.
+    pub(crate) async fn run(mut self, mut inputs: Inputs) {
+        let mut arrived = Arrived::default();
+        loop {
+            self.wait(&mut inputs, &mut arrived).await;
+            let now = self.parts.clock.now();
+            self.batch(now, &mut arrived);
+            if self.stopping.is_some_and(|until| until <= now || self.parts.desk.pending() == 0) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to do, and takes what is there.
+    async fn wait(&self, inputs: &mut Inputs, arrived: &mut Arrived) {
+        let deadlines = [
+            Some(self.parts.links.deadline()),
+            self.parts.core.deadline(),
+            self.parts.founding.deadline(),
+            self.stopping,
+        ];
+        let due = async {
+            match deadlines.into_iter().flatten().min() {
+                Some(at) => self.parts.clock.sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        // A channel never closes before the driver ends: the server keeps a sender of each.
+        tokio::select! {
+            biased;
+            _ = inputs.control.recv_many(&mut arrived.control, BATCH) => {}
+            _ = inputs.peers.recv_many(&mut arrived.peers, BATCH) => {}
+            _ = inputs.clients.recv_many(&mut arrived.clients, BATCH) => {}
+            () = due => {}
+        }
+        drain(&mut inputs.control, &mut arrived.control);
+        drain(&mut inputs.peers, &mut arrived.peers);
+        drain(&mut inputs.clients, &mut arrived.clients);
+    }
+
+    /// Handles what arrived, all of it at `now`.
+    fn batch(&mut self, now: Instant, arrived: &mut Arrived) {
+        for control in arrived.control.drain(..) {
+            self.control(now, control);
+        }
+        for PeerArrival { from, items } in arrived.peers.drain(..) {
+            self.parts.links.heard(now, from);
+            for item in items {
+                match item {
+                    PeerItem::Message(message) => {
+                        self.stale |= is_about_members(&message);
+                        self.handle(now, Input::Message { from, message });
+                    }
+                    PeerItem::Hello(_) | PeerItem::Refused(_) | PeerItem::Beat => {}
+                }
+            }
+        }
+        for arrival in arrived.clients.drain(..) {
+            self.client(now, arrival);
+        }
+        if self.parts.links.deadline() <= now {
+            self.parts.links.beat(now);
+            self.stale = true;
+        }
+        for input in self.parts.links.changes(now) {
+            debug!(?input, "a link changed");
+            self.handle(now, input);
+            self.stale = true;
+        }
+        if self.parts.core.deadline().is_some_and(|at| at <= now) {
+            self.handle(now, Input::Tick);
+        }
+        self.found(now);
+        self.settle(now);
+    }
+
+    /// Carries out the effects, and sends what came of them.
+    fn settle(&mut self, now: Instant) {
+        self.carry_out(now);
+        if std::mem::take(&mut self.stale) {
+            self.look_around(now);
+        }
+        self.parts.links.flush();
+        self.parts.desk.flush();
+    }
+
+    fn handle(&mut self, now: Instant, input: Input) {
+        self.parts.core.handle(now, input, &mut self.effects);
+    }
+
+    fn carry_out(&mut self, now: Instant) {
+        while !self.effects.is_empty() {
+            let mut effects = std::mem::take(&mut self.effects);
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Send { to, message } => {
+                        self.parts.links.push(to, &PeerItem::Message(message));
+                    }
+                    Effect::Reply { ticket, outcome } => self.parts.desk.reply(ticket, outcome),
+                    Effect::Persist(mark, file) => {
+                        if self.parts.keeper.put(mark, file) {
+                            self.handle(now, Input::Persisted(mark));
+                        }
+                    }
+                    Effect::Event(Event::Standing(standing)) => {
+                        info!(?standing, "this node's standing");
+                        self.stale = true;
+                    }
+                    Effect::Event(
+                        Event::Held { .. } | Event::Released { .. } | Event::Expired { .. },
+                    ) => {}
+                }
+            }
+            // What the core said about a file that is on disk already comes after what it said before.
+            if self.effects.is_empty() {
+                self.effects = effects;
+                return;
+            }
+        }
+    }
+
+    fn control(&mut self, now: Instant, control: Control) {
+        match control {
+            Control::Persisted(mark) => self.handle(now, Input::Persisted(mark)),
+            Control::Dialled { member, link, sender } => {
+                self.parts.links.dialled(now, member, link, sender);
+            }
+            Control::HungUp { peer, link } => self.parts.links.hung_up(peer, link),
+            Control::Init(answer) => {
+                let ticket = self.parts.desk.open_here(answer);
+                self.init(now, ticket);
+            }
+            Control::Status(answer) => {
+                if answer.send(self.status(now)).is_err() {
+                    debug!("nobody waits for the status any more");
+                }
+            }
+            Control::Stop if self.stopping.is_some() => {}
+            Control::Stop => {
+                info!("stopping");
+                self.handle(now, Input::Drain);
+                for ticket in self.parts.founding.take_all() {
+                    self.parts.desk.reply(ticket, Outcome::NotDone(NotDone::Draining));
+                }
+                self.stopping = Some(now.after(DRAIN));
+            }
+        }
+    }
+
+    fn client(&mut self, now: Instant, arrival: ClientArrival) {
+        match arrival {
+            ClientArrival::Connected { connection, version, sender } => {
+                self.parts.desk.connected(connection, sender);
+                let Settings { timing, limits } = self.parts.settings;
+                let topology = self.topology.clone();
+                let welcome = Welcome { version, timing, limits, topology };
+                self.parts.desk.push(connection, &NodeItem::Welcome(welcome));
+            }
+            ClientArrival::Items { connection, items } => {
+                for item in items {
+                    self.client_item(now, connection, item);
+                }
+            }
+            ClientArrival::Gone { connection } => {
+                for ticket in self.parts.desk.gone(connection) {
+                    self.cancel(now, ticket);
+                }
+            }
+        }
+    }
+
+    fn client_item(&mut self, now: Instant, connection: u64, item: ClientItem) {
+        let desk = &mut self.parts.desk;
+        match item {
+            ClientItem::Request { call, request } => {
+                if let Some(ticket) = desk.open(connection, call) {
+                    let request = Request::Key(request);
+                    self.handle(now, Input::Request { ticket, request });
+                }
+            }
+            ClientItem::Cancel { call } => {
+                if let Some(ticket) = desk.find(connection, call) {
+                    self.cancel(now, ticket);
+                }
+            }
+            ClientItem::LocalRead { call, key } => {
+                let holder = local_read(&self.parts.core, now, &key);
+                desk.push(connection, &NodeItem::LocalRead { call, holder });
+            }
+            ClientItem::Status { call } => {
+                let status = self.status(now);
+                self.parts.desk.push(connection, &NodeItem::Status { call, status });
+            }
+            ClientItem::Init { call } => {
+                if let Some(ticket) = desk.open(connection, call) {
+                    self.init(now, ticket);
+                }
+            }
+            ClientItem::Beat => desk.push(connection, &NodeItem::Beat),
+            ClientItem::Hello(_) => desk.drop_client(connection, "it said hello twice"),
+        }
+    }
+
+    fn cancel(&mut self, now: Instant, ticket: Ticket) {
+        if self.parts.founding.cancel(ticket) {
+            self.parts.desk.reply(ticket, Outcome::NotDone(NotDone::Cancelled));
+        } else {
+            self.handle(now, Input::Cancel(ticket));
+        }
+    }
+
+    /// Somebody wants a new cluster.
+    fn init(&mut self, now: Instant, ticket: Ticket) {
+        let status = self.parts.core.status(now);
+        if status.cluster.is_some() {
+            // Begun before, or done: the core knows which, and with whom.
+            let (masters, replicas): (Vec<Peer>, Vec<Peer>) =
+                status.members.into_iter().partition(|peer| peer.master);
+            let members = |peers: Vec<Peer>| peers.into_iter().map(|peer| peer.member).collect();
+            let (masters, replicas) = (members(masters), members(replicas));
+            self.begin(now, ticket, Config { epoch: Epoch(1), masters, replicas });
+        } else if self.parts.founding.is_master() {
+            self.parts.founding.ask(now, ticket);
+        } else {
+            let outcome = Outcome::NotDone(NotDone::Invalid(Invalid::Config));
+            self.parts.desk.reply(ticket, outcome);
+        }
+    }
+
+    /// Goes on with what [`Driver::init`] began.
+    fn found(&mut self, now: Instant) {
+        if self.parts.founding.is_idle() {
+            return;
+        }
+        match self.parts.founding.ready(&self.parts.links) {
+            Ready::Yes(config) => {
+                for ticket in self.parts.founding.take_all() {
+                    self.begin(now, ticket, config.clone());
+                }
+            }
+            Ready::Missing(masters) => {
+                for ticket in self.parts.founding.take_expired(now) {
+                    self.parts.desk.unmet(ticket, masters.clone());
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Instant, ticket: Ticket, config: Config) {
+        let cluster = (self.parts.fresh_cluster)();
+        let request = Request::Init { cluster, config };
+        self.handle(now, Input::Request { ticket, request });
+    }
+
+    /// The core's view; before there is a configuration, with the configured nodes as the links know them.
+    fn status(&self, now: Instant) -> Status {
+        let mut status = self.parts.core.status(now);
+        status.id = self.parts.peers.identity().member.id;
+        if status.members.is_empty() {
+            let own = self.parts.peers.identity().member.clone();
+            let master = self.parts.founding.is_master();
+            status.members.push(Peer { member: own, master, standing: status.standing, up: true });
+            for (known, master) in &self.parts.configured {
+                let met = self.parts.links.met(&known.name);
+                let unmet = || Member {
+                    id: NodeId::default(),
+                    name: known.name.clone(),
+                    peer: known.address.clone(),
+                    client: String::new(),
+                    http: String::new(),
+                };
+                status.members.push(Peer {
+                    member: met.cloned().unwrap_or_else(unmet),
+                    master: *master,
+                    standing: Standing::Unknown,
+                    up: met.is_some(),
+                });
+            }
+        }
+        status
+    }
+
+    /// Tells clients, handshakes and links who the members are, if that changed.
+    fn look_around(&mut self, now: Instant) {
+        let status = self.status(now);
+        let Status { id, cluster, epoch, members, .. } = status;
+        let topology = Topology { cluster, node: id, epoch, members };
+        if topology == self.topology {
+            return;
+        }
+        let founded = epoch > Epoch::default();
+        let known: Vec<Known> = if founded {
+            let others = topology.members.iter().filter(|peer| peer.member.id != id);
+            let known = |peer: &Peer| Known {
+                name: peer.member.name.clone(),
+                address: peer.member.peer.clone(),
+                id: Some(peer.member.id),
+            };
+            others.map(known).collect()
+        } else {
+            self.parts.configured.iter().map(|(known, _)| known.clone()).collect()
+        };
+        {
+            let mut identity = self.parts.peers.identity();
+            identity.cluster = cluster;
+            identity.known.clone_from(&known);
+        }
+        self.parts.links.keep(&known);
+        debug!(?epoch, founded, clients = self.parts.desk.connections(), "the topology changed");
+        self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
+        self.topology = topology;
+    }
+}
+
+fn drain<T>(channel: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
+    while into.len() < BATCH
+        && let Ok(arrival) = channel.try_recv()
+    {
+        into.push(arrival);
+    }
+}
+
+/// Whether the message may change what the topology shows.
+fn is_about_members(message: &Message) -> bool {
+    match message.body {
+        Body::Found(_) | Body::Standing(_) => true,
+        Body::Ask(_) | Body::Answer(_) | Body::Tell(_) | Body::Relay(_) => false,
+    }
+}
+
+/// Who holds the key as far as this node knows.
+fn local_read(core: &Node, now: Instant, key: &Key) -> Option<Holder> {
+    let view = core.peek(now, key)?;
+    let held = view.entry.held()?;
+    if view.remaining.is_zero() {
+        return None;
+    }
+    Some(Holder {
+        value: held.value.clone(),
+        meta: held.meta.clone(),
+        token: held.token,
+        // The record is kept for the lease and then the delay.
+        remaining: view.remaining.minus(held.delay),
+        delay: held.delay.min(view.remaining),
+    })
+}

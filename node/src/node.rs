@@ -1,0 +1,98 @@
+//! `leasehold node`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use leasehold_node::Server;
+use leasehold_node::config::{Config, Sources};
+use tracing::error;
+
+use crate::cli::Global;
+use crate::signals::Signals;
+use crate::{exit, logs};
+
+/// What `leasehold node` takes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Sets one key, over the file and the environment
+    #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// Only validates the configuration
+    #[arg(long)]
+    check: bool,
+    /// Only shows the configuration in force, with where each value came from
+    #[arg(long)]
+    print_config: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write SECTION.KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Runs the node until it is told to stop.
+pub(crate) fn run(global: &Global, args: Args) -> ExitCode {
+    let text = match std::fs::read_to_string(&args.config) {
+        Ok(text) => text,
+        Err(error) => {
+            logs::start(global, "info");
+            error!("{}: {error}", args.config.display());
+            return exit::usage();
+        }
+    };
+    // A variable that is not text cannot set a key.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let sources = Sources {
+        file: Some((args.config, text)),
+        environment: environment.collect(),
+        flags: args.set,
+    };
+    let loaded = match Config::load(&sources) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            logs::start(global, "info");
+            for fault in &faults.0 {
+                error!("{fault}");
+            }
+            return exit::usage();
+        }
+    };
+    logs::start(global, &loaded.config.log_level);
+    let ran = if args.print_config {
+        io::stdout().lock().write_all(loaded.to_string().as_bytes()).map(|()| exit::DONE)
+    } else if args.check {
+        Ok(exit::DONE)
+    } else {
+        tokio::runtime::Runtime::new().and_then(|runtime| runtime.block_on(node(loaded.config)))
+    };
+    ran.unwrap_or_else(|error| {
+        error!("{error}");
+        exit::FAILED
+    })
+}
+
+async fn node(config: Config) -> io::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let mut running = match Server::start(config).await {
+        Ok(running) => running,
+        Err(error) => {
+            error!("{error}");
+            return Ok(exit::cannot_connect());
+        }
+    };
+    tokio::select! {
+        biased;
+        () = signals.stop() => {}
+        () = running.ended() => {
+            error!("the node has come to an end by itself; this is a defect");
+            return Ok(exit::FAILED);
+        }
+    }
+    running.shutdown().await;
+    Ok(exit::DONE)
+}

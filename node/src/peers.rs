@@ -1,0 +1,316 @@
+//! Connections between nodes.
+//!
+//! Every node dials every other one and sends on the connection it dialled; on one it accepted it only listens. So
+//! there is nothing to agree on between the two connections of a pair, and each is judged for itself
+//! ([`handshake`](crate::handshake)). The driver's side is [`links`](crate::links).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use leasehold_core::wire::{Frame, PeerHello, PeerItem};
+use leasehold_core::{NodeId, Span};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{debug, info, warn};
+
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::driver::Control;
+use crate::handshake::{Identity, Known};
+use crate::intake::Intake;
+use crate::outbox;
+use crate::quiet::Quiet;
+
+/// Connecting and shaking hands takes no longer.
+const HANDSHAKE: Span = Span::from_secs(2);
+/// The largest hello, in bytes.
+const HELLO: usize = 16 << 10;
+/// A write that makes no progress for so long ends the connection.
+const STALL: Span = Span::from_secs(2);
+/// An accepted connection on which nothing comes for so long is closed; a living peer beats ten times a second.
+const SILENCE: Span = Span::from_secs(10);
+/// Accepted connections at a time. A cluster needs one for each other node, and some for reconnects.
+const CONNECTIONS: usize = 256;
+/// Pauses between attempts to dial.
+const FIRST_PAUSE: Span = Span::from_millis(50);
+const LAST_PAUSE: Span = Span::from_secs(2);
+
+/// What came from a peer.
+#[derive(Debug)]
+pub(crate) struct PeerArrival {
+    pub(crate) from: NodeId,
+    pub(crate) items: Vec<PeerItem>,
+}
+
+/// What all connections of a node to peers share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) clock: Clock,
+    pub(crate) identity: Mutex<Identity>,
+    pub(crate) control: mpsc::Sender<Control>,
+    pub(crate) arrivals: mpsc::Sender<PeerArrival>,
+    pub(crate) counters: Arc<Counters>,
+    /// Bytes that may wait for one peer.
+    pub(crate) queue: usize,
+    pub(crate) seed: u64,
+    /// Numbers the dialled connections.
+    pub(crate) dialled: AtomicU64,
+}
+
+impl Context {
+    pub(crate) fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge(&self, hello: &PeerHello, expected: Option<&str>) -> Result<u16, String> {
+        self.identity().judge(hello, expected)
+    }
+}
+
+/// Accepts connections of peers for ever.
+pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let quiet = Arc::new(Mutex::new(Quiet::default()));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "cannot accept a peer");
+                context.clock.sleep(FIRST_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            context.counters.connections_refused.add(1);
+            continue;
+        };
+        let (context, quiet) = (Arc::clone(&context), Arc::clone(&quiet));
+        tokio::spawn(async move {
+            if let Err(reason) = receive(&context, stream).await {
+                let now = context.clock.now();
+                if quiet.lock().unwrap_or_else(PoisonError::into_inner).lets(now, &reason) {
+                    warn!("a connection of a peer ended: {reason}");
+                }
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// One accepted connection, from its hello to its end.
+async fn receive(context: &Context, mut stream: TcpStream) -> Result<(), String> {
+    stream.set_nodelay(true).map_err(words)?;
+    let mut intake = Intake::new();
+    let welcome = context.clock.limit(HANDSHAKE, welcome(context, &mut stream, &mut intake));
+    let hello = welcome.await.unwrap_or_else(|| Err("no hello in time".into()))?;
+    let (from, name) = (hello.member.id, hello.member.name);
+    debug!(peer = name, "a peer connected");
+    loop {
+        let mut items = Vec::new();
+        intake.items(&mut items).map_err(|malformed| {
+            context.counters.malformed.add(1);
+            format!("`{name}` sent {malformed}")
+        })?;
+        if let Some(PeerItem::Refused(reason)) = items.first() {
+            return Err(format!("refused by `{name}`: {reason}"));
+        }
+        if !items.is_empty() {
+            let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
+            // A full queue drops: loss is in the model, and waiting here would hold up newer messages.
+            match context.arrivals.try_send(PeerArrival { from, items }) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => context.counters.messages_dropped.add(count),
+                Err(TrySendError::Closed(_)) => return Ok(()),
+            }
+            continue;
+        }
+        match context.clock.limit(SILENCE, intake.read(&mut stream)).await {
+            Some(Ok(0) | Err(_)) => return Ok(()),
+            Some(Ok(_)) => {}
+            None => return Err(format!("`{name}` has fallen silent")),
+        }
+    }
+}
+
+/// The accepting side of the handshake.
+async fn welcome(
+    context: &Context,
+    stream: &mut TcpStream,
+    intake: &mut Intake,
+) -> Result<PeerHello, String> {
+    let hello = match first(context, stream, intake).await? {
+        PeerItem::Hello(hello) => hello,
+        PeerItem::Refused(_) | PeerItem::Beat | PeerItem::Message(_) => {
+            return Err("no hello at first".into());
+        }
+    };
+    match context.judge(&hello, None) {
+        Ok(_) => {
+            let mine = context.identity().hello();
+            say(stream, &PeerItem::Hello(mine)).await?;
+            Ok(hello)
+        }
+        Err(reason) => Err(refuse(context, stream, reason).await),
+    }
+}
+
+/// Keeps a connection to `peer`, for ever.
+pub(crate) async fn dial(context: Arc<Context>, peer: Known) {
+    let salt = leasehold_core::hash::keyed((context.seed, 0), &[peer.name.as_bytes()]);
+    let mut dice = SmallRng::seed_from_u64(salt);
+    let mut quiet = Quiet::default();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let linked = connect(&context, &peer).await;
+        let reason = match linked {
+            Ok((stream, hello, intake)) => {
+                pause = FIRST_PAUSE;
+                info!(peer = peer.name, "linked");
+                let reason = send(&context, stream, intake, &hello).await;
+                // The link was there, so its end is news.
+                info!(peer = peer.name, "link lost: {reason}");
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = reason
+            && quiet.lets(context.clock.now(), &reason)
+        {
+            warn!(peer = peer.name, address = peer.address, "no link: {reason}");
+        }
+        // Between half and the whole pause, so that nodes do not try in step.
+        let half = pause.as_micros() / 2;
+        context.clock.sleep(Span::from_micros(half + dice.random_range(0..=half))).await;
+        pause = pause.times(2).min(LAST_PAUSE);
+    }
+}
+
+/// Dials and shakes hands. The name is resolved anew each time.
+async fn connect(
+    context: &Context,
+    peer: &Known,
+) -> Result<(TcpStream, PeerHello, Intake), String> {
+    let attempt = async {
+        let mut stream = TcpStream::connect(&peer.address).await.map_err(words)?;
+        stream.set_nodelay(true).map_err(words)?;
+        let mine = context.identity().hello();
+        say(&mut stream, &PeerItem::Hello(mine)).await?;
+        let mut intake = Intake::new();
+        let hello = match first(context, &mut stream, &mut intake).await? {
+            PeerItem::Hello(hello) => hello,
+            PeerItem::Refused(reason) => {
+                context.counters.handshakes_refused.add(1);
+                return Err(format!("refused there: {reason}"));
+            }
+            PeerItem::Beat | PeerItem::Message(_) => return Err("no hello at first".into()),
+        };
+        match context.judge(&hello, Some(&peer.name)) {
+            Ok(_) => Ok((stream, hello, intake)),
+            Err(reason) => Err(refuse(context, &mut stream, reason).await),
+        }
+    };
+    let limited = context.clock.limit(HANDSHAKE, attempt).await;
+    limited.unwrap_or_else(|| Err("no answer in time".into()))
+}
+
+/// Sends on a dialled connection what the driver has for the peer, until it ends. Says why.
+async fn send(
+    context: &Context,
+    mut stream: TcpStream,
+    mut intake: Intake,
+    hello: &PeerHello,
+) -> String {
+    let link = context.dialled.fetch_add(1, Ordering::Relaxed);
+    let (sender, mut outbox) = outbox::outbox(context.queue);
+    let member = hello.member.clone();
+    let peer = member.id;
+    if context.control.send(Control::Dialled { member, link, sender }).await.is_err() {
+        return "this node is stopping".into();
+    }
+    let reason = loop {
+        tokio::select! {
+            biased;
+            bytes = outbox.take() => {
+                let Some(bytes) = bytes else { break "let go by the driver".into() };
+                let write = async { stream.write_all(&bytes).await?; stream.flush().await };
+                match context.clock.limit(STALL, write).await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => break words(error),
+                    None => break "the peer does not read".into(),
+                }
+            }
+            read = intake.read(&mut stream) => match read {
+                Ok(0) => break "closed there".into(),
+                Ok(_) => if let Err(reason) = overhear(&mut intake) { break reason },
+                Err(error) => break words(error),
+            }
+        }
+    };
+    // If the driver is gone, nobody needs to know.
+    if context.control.send(Control::HungUp { peer, link }).await.is_err() {
+        debug!("a link ended after the driver");
+    }
+    reason
+}
+
+/// On a dialled connection nothing comes after the hello, but for a late refusal.
+fn overhear(intake: &mut Intake) -> Result<(), String> {
+    match intake.item::<PeerItem>() {
+        Ok(None) if intake.pending() <= HELLO => Ok(()),
+        Ok(Some(PeerItem::Refused(reason))) => Err(format!("refused there: {reason}")),
+        Ok(Some(PeerItem::Hello(_) | PeerItem::Beat | PeerItem::Message(_)) | None) => {
+            Err("the peer sends where it should listen".into())
+        }
+        Err(malformed) => Err(format!("the peer sent {malformed}")),
+    }
+}
+
+/// The first item of a connection.
+async fn first(
+    context: &Context,
+    stream: &mut TcpStream,
+    intake: &mut Intake,
+) -> Result<PeerItem, String> {
+    loop {
+        match intake.item() {
+            Ok(Some(item)) => return Ok(item),
+            Ok(None) if intake.pending() <= HELLO => {}
+            Ok(None) => {
+                context.counters.malformed.add(1);
+                return Err(format!("a hello of more than {HELLO} bytes"));
+            }
+            Err(malformed) => {
+                context.counters.malformed.add(1);
+                return Err(format!("a stranger sent {malformed}"));
+            }
+        }
+        if intake.read(stream).await.map_err(words)? == 0 {
+            return Err("closed before the hello".into());
+        }
+    }
+}
+
+/// Tells the other end why not, as well as that works, and returns the reason.
+async fn refuse(context: &Context, stream: &mut TcpStream, reason: String) -> String {
+    context.counters.handshakes_refused.add(1);
+    match say(stream, &PeerItem::Refused(reason.clone())).await {
+        Ok(()) => reason,
+        Err(error) => format!("{reason} (and the other end was not told: {error})"),
+    }
+}
+
+async fn say(stream: &mut TcpStream, item: &PeerItem) -> Result<(), String> {
+    let mut frame = Frame::default();
+    frame.push(item).map_err(|error| error.to_string())?;
+    stream.write_all(&frame.take()).await.map_err(words)?;
+    stream.flush().await.map_err(words)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+fn words(error: std::io::Error) -> String {
+    error.to_string()
+}

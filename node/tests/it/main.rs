@@ -1,0 +1,15 @@
+//! Nodes as their neighbours see them: over real sockets, with real files.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking, and names only what it expects"
+)]
+
+mod clients;
+mod command_line;
+mod peers;
+mod raw;
+mod restarts;

@@ -26,20 +26,8 @@ pub enum Command {
     Cluster(Vec<Name>, Options),
     /// `init a [cluster=1]`: clients of `a` declare a new cluster of all nodes.
     Init(Name, Options),
-    /// `lock a job me ttl=30s [wait=10s] [delay=5s] [patience=10s] [meta=host]`
-    Lock(Name, String, String, Options),
-    /// `extend a job me ttl=30s`
-    Extend(Name, String, Claim, Options),
-    /// `update a job me you [meta=host]`
-    Update(Name, String, Claim, String, Options),
-    /// `release a job me`
-    Release(Name, String, Claim, Options),
-    /// `read a job`: by quorum.
-    Read(Name, String, Options),
-    /// `local a job`: what this node knows.
-    Local(Name, String),
-    /// `wait a job held` or `wait a job released`
-    Wait(Name, String, bool, Options),
+    /// Asks a node something about a key, and names what else there is to say.
+    Key(Name, String, Question, Options),
     /// `repeat #1 [b]`: the same operation once more, at this node.
     Repeat(u64, Option<Name>),
     /// `cancel #1`: its caller is gone.
@@ -68,6 +56,36 @@ pub enum Command {
     Disk(Name, bool),
     /// `advance 5s`
     Advance(Span),
+    /// Shows what is there without touching it.
+    Look(Look),
+    /// `quiet` and `loud`: whether only what clients are told is written down, or what the nodes say and do, too.
+    Quiet(bool),
+}
+
+/// What a client asks about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// `lock a job me ttl=30s [wait=10s] [delay=5s] [patience=10s] [meta=host]`
+    Lock(String),
+    /// `extend a job me ttl=30s`
+    Extend(Claim),
+    /// `update a job me you [meta=host]`
+    Update(Claim, String),
+    /// `release a job me`
+    Release(Claim),
+    /// `read a job`: by quorum.
+    Read,
+    /// `wait a job held`
+    WaitHeld,
+    /// `wait a job released`
+    WaitReleased,
+}
+
+/// What can be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// `local a job`: what this node knows.
+    Local(Name, String),
     /// `status a`
     Status(Name),
     /// `home job`: where each node takes it to be.
@@ -76,8 +94,6 @@ pub enum Command {
     Records,
     /// `held`: what is on its way.
     Held,
-    /// `quiet` and `loud`: whether only what clients are told is written down, or what the nodes say and do, too.
-    Quiet(bool),
 }
 
 impl Options {
@@ -204,30 +220,10 @@ fn client_command(
     let read = || -> Result<Option<Command>, String> {
         Ok(Some(match verb {
             "init" => Command::Init(words.node()?, options),
-            "lock" => {
-                Command::Lock(words.node()?, words.text("a key")?, words.text("a value")?, options)
+            "lock" | "extend" | "update" | "release" | "read" | "wait" => {
+                let (node, key) = (words.node()?, words.text("a key")?);
+                Command::Key(node, key, question(verb, words)?, options)
             }
-            "extend" => {
-                Command::Extend(words.node()?, words.text("a key")?, words.claim()?, options)
-            }
-            "update" => Command::Update(
-                words.node()?,
-                words.text("a key")?,
-                words.claim()?,
-                words.text("a value")?,
-                options,
-            ),
-            "release" => {
-                Command::Release(words.node()?, words.text("a key")?, words.claim()?, options)
-            }
-            "read" => Command::Read(words.node()?, words.text("a key")?, options),
-            "local" => Command::Local(words.node()?, words.text("a key")?),
-            "wait" => Command::Wait(
-                words.node()?,
-                words.text("a key")?,
-                words.either("held", "released")?,
-                options,
-            ),
             "repeat" => {
                 let request = words.request()?;
                 Command::Repeat(request, words.0.next().map(name).transpose()?)
@@ -237,6 +233,19 @@ fn client_command(
         }))
     };
     read().transpose()
+}
+
+/// What is asked, after the node and the key.
+fn question(verb: &str, words: &mut Words<'_>) -> Result<Question, String> {
+    Ok(match verb {
+        "lock" => Question::Lock(words.text("a value")?),
+        "extend" => Question::Extend(words.claim()?),
+        "update" => Question::Update(words.claim()?, words.text("a value")?),
+        "release" => Question::Release(words.claim()?),
+        "read" => Question::Read,
+        _ if words.either("held", "released")? => Question::WaitHeld,
+        _ => Question::WaitReleased,
+    })
 }
 
 /// What happens to the world, and what can be asked of it.
@@ -255,10 +264,11 @@ fn world_command(verb: &str, words: &mut Words<'_>, options: Options) -> Result<
         "drain" => Command::Drain(words.node()?),
         "disk" => Command::Disk(words.node()?, words.either("slow", "fast")?),
         "advance" => Command::Advance(span(words.next("a span")?)?),
-        "status" => Command::Status(words.node()?),
-        "home" => Command::Home(words.text("a key")?),
-        "records" => Command::Records,
-        "held" => Command::Held,
+        "local" => Command::Look(Look::Local(words.node()?, words.text("a key")?)),
+        "status" => Command::Look(Look::Status(words.node()?)),
+        "home" => Command::Look(Look::Home(words.text("a key")?)),
+        "records" => Command::Look(Look::Records),
+        "held" => Command::Look(Look::Held),
         "quiet" => Command::Quiet(true),
         "loud" => Command::Quiet(false),
         _ => return Err(bad(verb)),
@@ -309,11 +319,11 @@ mod tests {
 
     #[test]
     fn a_line_is_a_verb_words_and_options() {
-        let Ok(Some(Command::Lock('a', key, value, options))) = parse("lock a job me ttl=30s")
+        let Ok(Some(Command::Key('a', key, question, options))) = parse("lock a job me ttl=30s")
         else {
             panic!("a lock");
         };
-        assert_eq!((key.as_str(), value.as_str()), ("job", "me"));
+        assert_eq!((key.as_str(), question), ("job", Question::Lock(String::from("me"))));
         assert_eq!(options.span("ttl"), Ok(Some(Span::from_secs(30))));
         assert_eq!(options.span("wait"), Ok(None));
         assert_eq!(parse("# lock"), Ok(None));

@@ -10,7 +10,7 @@ use leasehold_core::{
     Settings, Span, Ticket, Token,
 };
 
-use crate::script::{self, Claim, Command, Options};
+use crate::script::{self, Claim, Command, Look, Options, Question};
 use crate::show;
 use crate::world::{self, Name, Road, World};
 
@@ -65,16 +65,13 @@ impl Stage {
                 let cluster = ClusterId(0, options.number("cluster")?.unwrap_or(CLUSTER));
                 return self.init(node, cluster);
             }
-            Command::Lock(..)
-            | Command::Extend(..)
-            | Command::Update(..)
-            | Command::Release(..)
-            | Command::Read(..)
-            | Command::Wait(..) => return self.key_request(command),
+            Command::Key(node, key, question, options) => {
+                return self.key_request(node, &key, question, &options);
+            }
             Command::Repeat(number, node) => return self.repeat(number, node),
             Command::Cancel(number) => return self.cancel(number),
             Command::Hold(ways) => {
-                ways.into_iter().for_each(|w| self.world.set_road(w, Road::Held))
+                ways.into_iter().for_each(|w| self.world.set_road(w, Road::Held));
             }
             Command::Lose(ways) => {
                 ways.into_iter().for_each(|w| self.world.set_road(w, Road::Lossy));
@@ -95,11 +92,7 @@ impl Stage {
             Command::Disk(name, slow) => self.world.set_disk(name, slow),
             Command::Advance(by) => self.world.advance(by),
             Command::Quiet(quiet) => self.world.quiet = quiet,
-            Command::Local(..)
-            | Command::Status(_)
-            | Command::Home(_)
-            | Command::Records
-            | Command::Held => return self.look(command),
+            Command::Look(look) => return self.look(look),
         }
         Ok(())
     }
@@ -151,44 +144,48 @@ impl Stage {
         self.ask(node, Request::Init { cluster, config }, &format!("init at {node}"))
     }
 
-    fn key_request(&mut self, command: Command) -> Result<(), String> {
-        let (node, key, options, action) = match command {
-            Command::Lock(node, key, value, options) => {
+    fn key_request(
+        &mut self,
+        node: Name,
+        key: &str,
+        question: Question,
+        options: &Options,
+    ) -> Result<(), String> {
+        let lease = options.span("ttl")?.unwrap_or(LEASE);
+        let action = match question {
+            Question::Lock(value) => {
                 let number = self.tickets + 1;
                 let action = Action::Lock {
                     id: OpId { chain: (0, number), step: 0 },
                     value: value.as_str().into(),
                     meta: options.text("meta").unwrap_or_default().into(),
-                    lease: options.span("ttl")?.unwrap_or(LEASE),
+                    lease,
                     delay: options.span("delay")?.unwrap_or(Span::ZERO),
                     wait: options.span("wait")?.unwrap_or(Span::ZERO),
                 };
-                self.chains.push(Chain { number, key: key.clone(), value, step: 0 });
-                (node, key, options, action)
+                self.chains.push(Chain { number, key: String::from(key), value, step: 0 });
+                action
             }
-            Command::Extend(node, key, claim, options) => {
-                let (id, owner) = (self.next_id(&key, &claim), self.owner(&claim)?);
-                let lease = options.span("ttl")?.unwrap_or(LEASE);
-                (node, key, options, Action::Extend { id, owner, lease })
+            Question::Extend(claim) => {
+                let (id, owner) = (self.next_id(key, &claim), self.owner(&claim)?);
+                Action::Extend { id, owner, lease }
             }
-            Command::Update(node, key, claim, value, options) => {
-                let (id, owner) = (self.next_id(&key, &claim), self.owner(&claim)?);
+            Question::Update(claim, value) => {
+                let (id, owner) = (self.next_id(key, &claim), self.owner(&claim)?);
                 self.rename(id, &value);
-                let (value, meta) = (value.as_str().into(), options.text("meta").map(Bytes::from));
-                (node, key, options, Action::Update { id, owner, value, meta })
+                let meta = options.text("meta").map(Bytes::from);
+                Action::Update { id, owner, value: value.as_str().into(), meta }
             }
-            Command::Release(node, key, claim, options) => {
-                let (id, owner) = (self.next_id(&key, &claim), self.owner(&claim)?);
-                (node, key, options, Action::Release { id, owner })
+            Question::Release(claim) => {
+                let (id, owner) = (self.next_id(key, &claim), self.owner(&claim)?);
+                Action::Release { id, owner }
             }
-            Command::Read(node, key, options) => (node, key, options, Action::Read),
-            Command::Wait(node, key, held, options) => {
-                (node, key, options, if held { Action::WaitHeld } else { Action::WaitReleased })
-            }
-            other => return Err(format!("{other:?} is no request")),
+            Question::Read => Action::Read,
+            Question::WaitHeld => Action::WaitHeld,
+            Question::WaitReleased => Action::WaitReleased,
         };
         let patience = options.span("patience")?.unwrap_or(PATIENCE);
-        let request = KeyRequest { key: key.as_str().into(), patience, action };
+        let request = KeyRequest { key: key.into(), patience, action };
         let words = format!("at {node}: {}", show::request_words(&request));
         self.ask(node, Request::Key(request), &words)
     }
@@ -255,15 +252,15 @@ impl Stage {
     }
 
     /// Shows what is there without touching it.
-    fn look(&mut self, command: Command) -> Result<(), String> {
+    fn look(&mut self, look: Look) -> Result<(), String> {
         let names = self.world.names();
-        let lines = match command {
-            Command::Local(name, key) => vec![self.local(name, &key)?],
-            Command::Status(name) => {
+        let lines = match look {
+            Look::Local(name, key) => vec![self.local(name, &key)?],
+            Look::Status(name) => {
                 let node = self.world.node(name).ok_or("it does not run")?;
                 vec![show::status(&node.status(self.world.clock(name)))]
             }
-            Command::Home(key) => {
+            Look::Home(key) => {
                 let home = |name: &Name| {
                     let status = self.world.node(*name)?.status(self.world.clock(*name));
                     let up = |peer: &&leasehold_core::Peer| {
@@ -277,7 +274,7 @@ impl Stage {
                 };
                 names.iter().filter_map(home).collect()
             }
-            Command::Records => {
+            Look::Records => {
                 let records = |name: &Name| {
                     let node = self.world.node(*name)?;
                     let (agreed, aged) = node.forgotten();
@@ -286,8 +283,7 @@ impl Stage {
                 };
                 names.iter().filter_map(records).collect()
             }
-            Command::Held => self.world.held(),
-            other => return Err(format!("{other:?} is not for looking")),
+            Look::Held => self.world.held(),
         };
         lines.into_iter().for_each(|line| self.world.say(line));
         Ok(())

@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How often something is looked at before it counts as never happening. Every look is a process that waits for an
-/// answer of its own, so this is long beyond what anything takes.
-const LOOKS: usize = 300;
+/// Far beyond what anything takes here, and less than any lease; a test that gets there has failed.
+const FOREVER: Duration = Duration::from_secs(120);
 
 /// A process that does not outlive its test.
 pub(crate) struct Server(Child);
@@ -99,23 +99,24 @@ impl Endpoints {
     }
 
     /// Repeats a command until what it says with `--json` is as wanted.
+    #[expect(clippy::disallowed_methods, reason = "a test that waits in vain needs an end")]
     #[track_caller]
     pub(crate) fn until(
         &self,
         mut args: impl FnMut(usize) -> Vec<String>,
         wanted: impl Fn(&Said) -> bool,
     ) -> Said {
-        let mut said = None;
-        for look in 0..LOOKS {
+        let started = Instant::now();
+        for look in 0.. {
             let args = args(look);
             let args: Vec<&str> = ["--json"].into_iter().chain(args.iter().map(|a| &**a)).collect();
-            let now = self.run(&args);
-            if wanted(&now) {
-                return now;
+            let said = self.run(&args);
+            if wanted(&said) {
+                return said;
             }
-            said = Some(now);
+            assert!(started.elapsed() < FOREVER, "in vain; at last {said:?}");
         }
-        panic!("in vain; at last {said:?}");
+        unreachable!("there is always another look")
     }
 }
 

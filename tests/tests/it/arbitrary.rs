@@ -1,6 +1,9 @@
 //! Anything that may travel between nodes and clients.
 //!
-//! Every variant of every type has its place in a strategy here; whoever adds one adds it here, too.
+//! A new kind of item is a compile error in the functions at the end until it is named there, and a failure until a
+//! strategy makes it.
+
+use std::collections::BTreeSet;
 
 use leasehold_core::wire::{
     ClientHello, ClientItem, NodeItem, PeerHello, PeerItem, Topology, Versions, Welcome,
@@ -15,6 +18,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 pub(crate) fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
@@ -310,6 +315,7 @@ pub(crate) fn client_item() -> impl Strategy<Value = ClientItem> {
         call.prop_map(|call| ClientItem::Cancel { call }),
         call.prop_map(|call| ClientItem::Status { call }),
         call.prop_map(|call| ClientItem::Init { call }),
+        (call, bytes()).prop_map(|(call, key)| ClientItem::LocalRead { call, key }),
         Just(ClientItem::Beat),
     ]
 }
@@ -368,6 +374,10 @@ pub(crate) fn node_item() -> impl Strategy<Value = NodeItem> {
         (any::<u64>(), outcome()).prop_map(|(call, outcome)| NodeItem::Reply { call, outcome }),
         (any::<u64>(), status()).prop_map(|(call, status)| NodeItem::Status { call, status }),
         topology().prop_map(NodeItem::Topology),
+        (any::<u64>(), vec("\\PC{0,9}", 0..4))
+            .prop_map(|(call, masters)| NodeItem::Unmet { call, masters }),
+        (any::<u64>(), option::of(holder()))
+            .prop_map(|(call, holder)| NodeItem::LocalRead { call, holder }),
         Just(NodeItem::Beat),
     ]
 }
@@ -384,4 +394,58 @@ pub(crate) fn node_file() -> impl Strategy<Value = NodeFile> {
             config,
             active_in,
         })
+}
+
+const fn peer_kind(item: &PeerItem) -> usize {
+    match item {
+        PeerItem::Hello(_) => 0,
+        PeerItem::Refused(_) => 1,
+        PeerItem::Beat => 2,
+        PeerItem::Message(message) => match &message.body {
+            Body::Ask(_) => 3,
+            Body::Answer(_) => 4,
+            Body::Tell(_) => 5,
+            Body::Relay(_) => 6,
+            Body::Found(_) => 7,
+            Body::Standing(_) => 8,
+        },
+    }
+}
+
+const fn client_kind(item: &ClientItem) -> usize {
+    match item {
+        ClientItem::Hello(_) => 0,
+        ClientItem::Request { .. } => 1,
+        ClientItem::Cancel { .. } => 2,
+        ClientItem::Status { .. } => 3,
+        ClientItem::Init { .. } => 4,
+        ClientItem::LocalRead { .. } => 5,
+        ClientItem::Beat => 6,
+    }
+}
+
+const fn node_kind(item: &NodeItem) -> usize {
+    match item {
+        NodeItem::Welcome(_) => 0,
+        NodeItem::Refused(_) => 1,
+        NodeItem::Reply { .. } => 2,
+        NodeItem::Status { .. } => 3,
+        NodeItem::Unmet { .. } => 4,
+        NodeItem::LocalRead { .. } => 5,
+        NodeItem::Topology(_) => 6,
+        NodeItem::Beat => 7,
+    }
+}
+
+/// The kinds that a strategy makes, of many tries.
+fn kinds<T>(strategy: &impl Strategy<Value = T>, kind: impl Fn(&T) -> usize) -> BTreeSet<usize> {
+    let mut runner = TestRunner::deterministic();
+    (0..600).map(|_| kind(&strategy.new_tree(&mut runner).unwrap().current())).collect()
+}
+
+#[test]
+fn every_kind_of_item_is_made() {
+    assert_eq!(kinds(&peer_item(), peer_kind), (0..9).collect());
+    assert_eq!(kinds(&client_item(), client_kind), (0..7).collect());
+    assert_eq!(kinds(&node_item(), node_kind), (0..8).collect());
 }

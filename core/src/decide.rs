@@ -17,7 +17,7 @@ pub(crate) enum Job {
     Act(Action),
     /// Write the mark for an ownership that is over, so that all masters can forget it.
     Settle,
-    /// Give up an acquisition that nobody awaits any more.
+    /// Give up an acquisition that nobody awaits any more, unless its owner did anything with it after the lock `id`.
     GiveUp { id: OpId, token: Token },
 }
 
@@ -70,7 +70,11 @@ pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, sent_from: Option<B
     if let (Some(id), Some((_, entry))) = (id, &seen.best) {
         let last = entry.last_op();
         if last == id && !(Rule::RetryLastOp.is_out() && sent_from.is_some()) {
-            return if sent_from.is_some() {
+            // Written here, and not what another sending of this operation wrote.
+            let own = seen.best.as_ref().is_some_and(|(at, _)| {
+                at.proposer == ballot.proposer && sent_from.is_some_and(|from| *at >= from)
+            });
+            return if own {
                 write_again(job, entry, seen.remaining)
             } else {
                 let done = Verdict::Done { token: entry.token(), lease: None, repeated: true };
@@ -98,9 +102,10 @@ pub(crate) const fn id_of(job: &Job) -> Option<OpId> {
             | Action::Extend { id, .. }
             | Action::Update { id, .. }
             | Action::Release { id, .. },
-        )
-        | Job::GiveUp { id, .. } => Some(*id),
-        Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased) | Job::Settle => None,
+        ) => Some(*id),
+        Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased)
+        | Job::Settle
+        | Job::GiveUp { .. } => None,
     }
 }
 
@@ -195,6 +200,7 @@ fn apply(job: &Job, seen: &Seen, ballot: Ballot) -> Plan {
         },
         Job::Act(Action::Release { id, owner }) => release(*id, owner, held, seen),
         Job::GiveUp { id, token } => {
+            let held = held.filter(|held| held.last_op == *id);
             release(*id, &Owner { value: None, token: Some(*token) }, held, seen)
         }
         Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased) => {

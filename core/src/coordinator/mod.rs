@@ -24,7 +24,6 @@ use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::clock::Clock;
 use crate::decide::{Job, Verdict, id_of};
-use crate::entry::OpId;
 use crate::hash::Seeded;
 use crate::members::NodeId;
 use crate::message::{Ask, Body};
@@ -366,8 +365,7 @@ impl Coordinator {
             (unwanted, &verdict, id)
         {
             // Whoever may still hear the answer must not believe in what is given up now.
-            let job =
-                Job::GiveUp { id: OpId { step: id.step.saturating_add(1), ..id }, token: *token };
+            let job = Job::GiveUp { id, token: *token };
             self.end(scene, slot, Outcome::Unknown);
             return self.submit(scene, Origin::Own, key, job, self.timing.op_timeout);
         }

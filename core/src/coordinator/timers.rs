@@ -64,6 +64,10 @@ impl Coordinator {
             }
             Phase::Write(_) => self.write_due(scene, desk),
         }
+        // A round that nobody waits for any more ends with its desk.
+        if self.desks.get(desk).is_none() {
+            return;
+        }
         if let Some(due) = self.desk_deadline(desk) {
             self.desk_timers.set_sooner(desk, due);
         }
@@ -96,7 +100,9 @@ impl Coordinator {
         let (now, resend_after) = (scene.now, self.resend_after());
         let place = &mut self.desks[desk];
         let Phase::Write(write) = &mut place.phase else { return };
-        let forget = write.forget_at.is_some_and(|at| now >= at);
+        // Before it is of no use any more, or nobody will tell the masters.
+        let over = now >= write.useful_until(&self.timing, scene.masters);
+        let forget = write.forget_at.is_some_and(|at| over || now >= at);
         if forget && place.task.is_none() && place.queue.is_empty() {
             let (key, ballot) = (place.key.clone(), write.base.ballot);
             for master in 0..scene.masters {

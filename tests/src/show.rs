@@ -100,8 +100,8 @@ fn accepted(accepted: Option<&Accepted>) -> String {
 #[must_use]
 pub fn body(body: &Body) -> Option<String> {
     match body {
-        Body::Ask(it) => Some(ask(it)),
-        Body::Answer(it) => Some(answer(it)),
+        Body::Ask { ask: it, .. } => Some(ask(it)),
+        Body::Answer { answer: it, .. } => Some(answer(it)),
         Body::Tell(it) => Some(tell(it)),
         Body::Relay(it) => Some(relay(it)),
         Body::Found(it) => Some(found(it)),
@@ -118,7 +118,7 @@ fn ask(ask: &Ask) -> String {
             }
             Entry::Free { .. } => format!("accept {key} {}: {}", ballot(*at), entry(what)),
         },
-        Ask::Query { key, round } => format!("query {key} {}", ballot(*round)),
+        Ask::Query { key, .. } => format!("query {key}"),
     }
 }
 
@@ -139,9 +139,7 @@ fn answer(answer: &Answer) -> String {
         Answer::NotAccepted { ballot: at, counter: than } => {
             format!("not accepted {}: promised {}", ballot(*at), counter(*than))
         }
-        Answer::Has { round, accepted: had } => {
-            format!("answer {}, {}", ballot(*round), accepted(had.as_ref()))
-        }
+        Answer::Has { accepted: had, .. } => accepted(had.as_ref()),
         Answer::Joining => String::from("joining"),
     }
 }

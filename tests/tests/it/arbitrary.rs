@@ -80,7 +80,7 @@ fn ask() -> impl Strategy<Value = Ask> {
             entry,
             keep
         }),
-        (bytes(), ballot()).prop_map(|(key, round)| Ask::Query { key, round }),
+        (bytes(), any::<u64>()).prop_map(|(key, boot)| Ask::Query { key, boot }),
     ]
 }
 
@@ -92,8 +92,8 @@ fn answer() -> impl Strategy<Value = Answer> {
         ballot().prop_map(|ballot| Answer::Full { ballot }),
         ballot().prop_map(|ballot| Answer::Accepted { ballot }),
         (ballot(), counter()).prop_map(|(ballot, counter)| Answer::NotAccepted { ballot, counter }),
-        (ballot(), option::of(accepted()))
-            .prop_map(|(round, accepted)| Answer::Has { round, accepted }),
+        (any::<u64>(), option::of(accepted()))
+            .prop_map(|(boot, accepted)| Answer::Has { boot, accepted }),
         Just(Answer::Joining),
     ]
 }
@@ -252,8 +252,8 @@ fn body() -> impl Strategy<Value = Body> {
         (ballot(), outcome()).prop_map(|(name, outcome)| Relay::Answered { name, outcome }),
     ];
     prop_oneof![
-        ask().prop_map(Body::Ask),
-        answer().prop_map(Body::Answer),
+        (any::<u64>(), ask()).prop_map(|(round, ask)| Body::Ask { round, ask }),
+        (any::<u64>(), answer()).prop_map(|(round, answer)| Body::Answer { round, answer }),
         tell().prop_map(Body::Tell),
         relay.prop_map(Body::Relay),
         found().prop_map(Body::Found),
@@ -402,8 +402,8 @@ const fn peer_kind(item: &PeerItem) -> usize {
         PeerItem::Refused(_) => 1,
         PeerItem::Beat => 2,
         PeerItem::Message(message) => match &message.body {
-            Body::Ask(_) => 3,
-            Body::Answer(_) => 4,
+            Body::Ask { .. } => 3,
+            Body::Answer { .. } => 4,
             Body::Tell(_) => 5,
             Body::Relay(_) => 6,
             Body::Found(_) => 7,

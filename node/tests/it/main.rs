@@ -8,8 +8,11 @@
     reason = "a test fails by panicking, and names only what it expects"
 )]
 
+mod binary;
 mod clients;
 mod command_line;
 mod peers;
 mod raw;
 mod restarts;
+mod three_nodes;
+mod tour;

@@ -47,16 +47,14 @@ impl Node {
         let active = self.sync.is_active();
         let mut scene = membership::Scene {
             now: self.now,
-            fresh: self.clock.fresh(self.now),
+            clock: &mut self.clock,
             voting: self.peers.voting(active),
             disk: &mut self.disk,
             post: &mut post,
             answers: &mut answers,
             active,
-            seen: 0,
         };
         let result = work(&mut self.membership, &mut scene);
-        self.clock.observe(scene.seen);
         self.carry_out(post, answers, out);
         result
     }

@@ -9,10 +9,11 @@
 //! * [`script`] turns a line of commands into a [`script::Command`].
 //! * [`stage`] carries commands out: it plays the clients and their operation ids.
 //! * [`world`] is the nodes, the network, the disks and the time.
-//! * [`show`] puts messages, answers and events into words.
+//! * [`talk`] puts messages into words, [`show`] what they consist of, answers and events.
 
 pub mod script;
 pub mod show;
 pub mod stage;
+pub mod talk;
 pub mod transcript;
 pub mod world;

@@ -19,7 +19,7 @@ use crate::world::Name;
 pub const BOOTS: u64 = 1_000;
 /// Between the ids of two nodes of one name.
 pub const INCARNATION: u64 = 256;
-/// Longer values are cut.
+/// Of longer values, which scripts make with dots at their end, only the beginning is written.
 const LONGEST_VALUE: usize = 40;
 
 /// A span, as `1.5s`.
@@ -104,12 +104,11 @@ pub fn cluster(cluster: ClusterId) -> String {
 /// What an owner wrote, the beginning of it at least.
 #[must_use]
 pub fn value(value: &Bytes) -> String {
-    let mut text = value.to_string();
-    if text.len() > LONGEST_VALUE {
-        text.truncate(8);
-        text.push('…');
+    let text = value.to_string();
+    if text.len() <= LONGEST_VALUE {
+        return text;
     }
-    text
+    format!("{}…", text.trim_end_matches('.'))
 }
 
 /// What a register holds.

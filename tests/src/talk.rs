@@ -11,7 +11,7 @@ use crate::show::{
 };
 
 /// So many things are listed; of more there is only a count.
-const LISTED: usize = 3;
+const LISTED: usize = 2;
 
 /// What a node says to another; `None` for the chatter of every second.
 #[must_use]

@@ -95,6 +95,7 @@ impl Membership {
         let Some(config) = &file.config else {
             return scene.answers.push((ticket, Outcome::NotDone(NotDone::NotFounded)));
         };
+        let (epoch, so_already) = (config.epoch, is_so(config, &masters, &replicas));
         let refusal = if !wanted(config, &masters, &replicas).well_formed() {
             Some(NotDone::Invalid(crate::request::Invalid::Config))
         } else if self.leading.is_some() {
@@ -102,13 +103,12 @@ impl Membership {
         } else if !scene.active {
             Some(NotDone::NotActive)
         } else {
-            missing.map(NotDone::Unreachable)
+            // Who is a member already need not be there.
+            missing.filter(|_| !so_already).map(NotDone::Unreachable)
         };
         if let Some(reason) = refusal {
             return scene.answers.push((ticket, Outcome::NotDone(reason)));
         }
-        let epoch = config.epoch;
-        let so_already = is_so(config, &masters, &replicas);
         self.leading = Some(Leading {
             ticket,
             masters,

@@ -10,6 +10,16 @@
 //! * [`stage`] carries commands out: it plays the clients and their operation ids.
 //! * [`world`] is the nodes, the network, the disks and the time.
 //! * [`show`] puts messages, answers and events into words.
+//!
+//! ```
+//! let mut stage = leasehold_tests::stage::Stage::default();
+//! for line in ["cluster a b c", "init a"] {
+//!     stage.play(line)?;
+//! }
+//! let said = stage.play("lock a job me ttl=30s")?;
+//! assert!(said.contains("#2 done"), "{said}");
+//! # Ok::<(), String>(())
+//! ```
 
 pub mod script;
 pub mod show;

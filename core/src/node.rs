@@ -157,6 +157,9 @@ impl Node {
         }
         self.run(out);
         self.tell_standing(out);
+        if self.peers.place().is_some() {
+            self.raise_ceiling();
+        }
         self.disk.flush(out);
     }
 
@@ -280,9 +283,6 @@ impl Node {
                 self.send(peer, Body::Standing(self.standing()), out);
             }
             self.reap(out);
-        }
-        if self.peers.place().is_some() {
-            self.raise_ceiling();
         }
     }
 

@@ -247,7 +247,9 @@ impl Node {
     fn expire(&mut self, out: &mut Effects) {
         let now = self.now;
         let mut events = Vec::new();
-        self.acceptor.tick(now, |event| events.push(event));
+        // What a master that does not vote keeps may have been extended by others since.
+        let votes = self.sync.is_active();
+        self.acceptor.tick(now, |event| events.extend(votes.then_some(event)));
         self.learned.tick(now, |event| events.push(event));
         for event in events {
             self.changed(event, out);
@@ -264,7 +266,7 @@ impl Node {
         self.coordinate(Coordinator::tick);
         if let Some((replicas, batch)) = self.feeder.tick(now) {
             for replica in replicas {
-                self.send(replica, Body::Feed(batch.clone()), out);
+                self.deliver(replica, Body::Feed(batch.clone()), out);
             }
         }
         while let Some(relayed) = self.relays.pop(now) {

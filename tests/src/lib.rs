@@ -11,6 +11,16 @@
 //! * [`world`] is the nodes, the network, the disks and the time.
 //! * [`hazards`] reads the table that says which transcript goes red without which rule.
 //! * [`talk`] puts messages into words, [`show`] what they consist of, answers and events.
+//!
+//! ```
+//! let mut stage = leasehold_tests::stage::Stage::default();
+//! for line in ["cluster a b c", "init a"] {
+//!     stage.play(line)?;
+//! }
+//! let said = stage.play("lock a job me ttl=30s")?;
+//! assert!(said.contains("#2 done"), "{said}");
+//! # Ok::<(), String>(())
+//! ```
 
 pub mod hazards;
 pub mod script;

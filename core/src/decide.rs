@@ -86,7 +86,7 @@ pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, past: Past) -> Plan
             let done = Verdict::Done { token: entry.token(), lease: None, repeated: true };
             return unchanged(seen, done);
         }
-        if id.is_before(last) {
+        if id.is_before(last) && !Rule::Chains.is_out() {
             return Plan::Answer(Verdict::Unknown);
         }
     }
@@ -181,7 +181,8 @@ fn apply(job: &Job, seen: &Seen, ballot: Ballot) -> Plan {
                     token,
                     last_op: *id,
                 });
-                write(entry, lease.plus(*delay), token, Some(*lease))
+                let delay = if Rule::LockDelay.is_out() { Span::ZERO } else { *delay };
+                write(entry, lease.plus(delay), token, Some(*lease))
             }
         },
         Job::Act(Action::Extend { id, owner, lease }) => match owned(held, owner) {

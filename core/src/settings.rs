@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults::Rule;
 use crate::time::{Drift, Span};
 
 /// The shortest lease that may be asked for.
@@ -45,7 +46,8 @@ impl Timing {
     #[must_use]
     pub fn horizon(&self) -> Span {
         let sum = self.max_lease.plus(self.op_timeout).plus(self.promise_timeout);
-        self.max_clock_drift.outlasting(sum.plus(self.sync_timeout))
+        let sync = if Rule::SyncInHorizon.is_out() { Span::ZERO } else { self.sync_timeout };
+        self.max_clock_drift.outlasting(sum.plus(sync))
     }
 }
 

@@ -24,6 +24,7 @@ use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::clock::Clock;
 use crate::decide::{Job, Past, Verdict, id_of};
+use crate::faults::Rule;
 use crate::feed::Feeder;
 use crate::hash::Seeded;
 use crate::members::NodeId;
@@ -424,7 +425,9 @@ impl Coordinator {
     ) -> Outcome {
         match verdict {
             Verdict::Done { token, lease, repeated } => {
-                let waited = match (&task.job, task.first_accept) {
+                let until =
+                    task.first_accept.map(|at| if Rule::Waited.is_out() { scene.now } else { at });
+                let waited = match (&task.job, until) {
                     (Job::Act(Action::Lock { .. }), Some(at)) => at.since(task.arrived),
                     _ => Span::ZERO,
                 };

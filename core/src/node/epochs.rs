@@ -262,13 +262,15 @@ impl Node {
         let highest = staging.highest();
         let epoch = self.peers.epoch();
         let raise = !Rule::CeilingAfterSync.is_out();
+        if raise {
+            self.clock.observe(highest);
+        }
         let change = |file: &mut NodeFile| {
             if raise {
                 file.ceiling = file.ceiling.max(highest);
             }
             file.active_in = Some(epoch);
         };
-        self.clock.observe(highest);
         self.disk.change(change, Some(Then::Synced(epoch)));
     }
 

@@ -1,5 +1,8 @@
 //! Plays all transcripts without each rule of the protocol in turn, and prints which of them notice.
 //!
+//! `cargo run -p leasehold-tests --bin rules` does all of them; with the names of rules it does these, and shows the
+//! first difference in each transcript.
+//!
 //! With `docs/protocol.md` at hand: section 13 says of each rule which transcripts go red without it, and this fails
 //! where one does not.
 
@@ -18,7 +21,7 @@ fn main() -> io::Result<ExitCode> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root).args(["--config", ".cargo/faults.toml", "run", "--quiet"]);
-    cargo.args(["-p", "leasehold-tests", "--bin", "rules"]);
+    cargo.args(["-p", "leasehold-tests", "--bin", "rules", "--"]).args(std::env::args_os().skip(1));
     // These would silently replace the flags of the configuration.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     let code = cargo.status()?.code().and_then(|code| u8::try_from(code).ok());
@@ -40,24 +43,31 @@ mod without {
         if std::env::var_os("LEASEHOLD_REWRITE").is_some() {
             return Err(io::Error::other("LEASEHOLD_REWRITE is set"));
         }
-        let all = transcript::all()?;
-        let promised = hazards::rows()?;
+        let (all, promised) = (transcript::all()?, hazards::rows()?);
+        let asked: Vec<String> = std::env::args().skip(1).collect();
         let mut out = io::stdout();
         let mut untrue = 0;
         // A broken invariant is as good a way to notice as any, and nothing to tell of.
         panic::set_hook(Box::new(|_| {}));
-        let red = |path: &Path| {
-            let played = panic::catch_unwind(|| transcript::play(path));
-            !matches!(played, Ok(Ok(())))
-        };
-        for path in all.iter().filter(|path| red(path)) {
-            writeln!(out, "with all rules: {} is red", transcript::name(path))?;
-            untrue += 1;
+        for path in &all {
+            if let Some(why) = red(path) {
+                writeln!(out, "with all rules: {why}")?;
+                untrue += 1;
+            }
         }
         for (rule, name) in Rule::ALL {
+            if !asked.is_empty() && !asked.iter().any(|asked| asked == name) {
+                continue;
+            }
             rule.take_out();
-            let noticed: Vec<String> =
-                all.iter().filter(|path| red(path)).map(|path| transcript::name(path)).collect();
+            let mut noticed = Vec::new();
+            for path in &all {
+                let Some(why) = red(path) else { continue };
+                if !asked.is_empty() {
+                    writeln!(out, "{why}")?;
+                }
+                noticed.push(transcript::name(path));
+            }
             writeln!(out, "{name}: {}", noticed.join(", "))?;
             let row = promised.iter().find(|row| row.rule.as_deref() == Some(name));
             let named = row.map(|row| row.transcripts.as_slice()).unwrap_or_default();
@@ -68,5 +78,13 @@ mod without {
         }
         writeln!(out, "{untrue} of this is not as it should be")?;
         Ok(if untrue == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Why a transcript is red, if it is.
+    fn red(path: &Path) -> Option<String> {
+        match panic::catch_unwind(|| transcript::play(path)) {
+            Ok(played) => played.err(),
+            Err(_) => Some(format!("{}: a broken invariant", path.display())),
+        }
     }
 }

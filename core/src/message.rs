@@ -36,13 +36,24 @@ pub enum Body {
     /// The founding of a cluster.
     Found(Found),
     /// How the sender is, every second and whenever it changes.
-    Standing(Standing),
+    Standing(Pulse),
     /// Copies of what masters keep, for one that lost it or never had it.
     Snapshot(Snapshot),
     /// The next configuration.
     Change(Change),
     /// Chosen changes, for replicas.
     Feed(Feed),
+}
+
+/// A heartbeat: how its sender is, and how its clock runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Pulse {
+    /// How the sender is.
+    pub standing: Standing,
+    /// Tells the sender's boots apart.
+    pub boot: u64,
+    /// How long the sender has been running since that boot, by its own clock.
+    pub elapsed: Span,
 }
 
 /// Questions of a coordinator to a master.

@@ -63,6 +63,7 @@ impl Coordinator {
             remaining,
             unanimous: false,
             floor: Ballot::ZERO,
+            clock: scene.clock.shows(scene.now),
         };
         let Base { vote_at, sent, .. } = base.base;
         let ballot = base.base.ballot.next();
@@ -92,7 +93,7 @@ impl Coordinator {
     pub(super) fn promised(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Vote(vote) = &self.desks[desk].phase else { return };
         let Some(slot) = self.desks[desk].task else { return };
-        let seen = sum_up(&vote.reports, scene.now);
+        let seen = sum_up(&vote.reports, scene.now, scene.clock.shows(scene.now));
         let (ballot, vote_at, sent) = (vote.ballot, vote.at, vote.promised);
         let task = &self.tasks[slot];
         match decide(&task.job, &seen, ballot, task.sent_from) {

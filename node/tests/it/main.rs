@@ -12,4 +12,5 @@ mod clients;
 mod command_line;
 mod peers;
 mod raw;
+mod reading;
 mod restarts;

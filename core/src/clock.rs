@@ -61,9 +61,4 @@ impl Clock {
     pub(crate) const fn proposer(&self) -> u64 {
         self.proposer
     }
-
-    /// Whether this node made the ballot at this boot.
-    pub(crate) const fn made(&self, ballot: Ballot) -> bool {
-        ballot.proposer == self.proposer
-    }
 }

@@ -17,7 +17,7 @@ pub(crate) enum Job {
     Act(Action),
     /// Write the mark for an ownership that is over, so that all masters can forget it.
     Settle,
-    /// Give up an acquisition that nobody awaits any more.
+    /// Give up an acquisition that nobody awaits any more, unless its owner did anything with it after the lock `id`.
     GiveUp { id: OpId, token: Token },
 }
 
@@ -65,25 +65,34 @@ pub(crate) enum Plan {
     Answer(Verdict),
 }
 
-/// Decides `job` on what was seen, writing at `ballot`. `sent_from` is the lowest ballot at which this very
-/// operation sent an accept that carries it, if it did.
-pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, sent_from: Option<Ballot>) -> Plan {
-    let id = id_of(job);
-    if let (Some(id), Some((_, entry))) = (id, &seen.best) {
+/// What this very operation did in earlier rounds at this coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Past {
+    /// The lowest ballot at which it sent an accept that carries its own effect.
+    pub(crate) sent_from: Option<Ballot>,
+    /// Whether it found the effect of another sending. From then on that is the one that counts, also where it was
+    /// written back at a ballot of this coordinator's.
+    pub(crate) repeated: bool,
+}
+
+/// Decides `job` on what was seen, writing at `ballot`.
+pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, past: Past) -> Plan {
+    if let (Some(id), Some((at, entry))) = (id_of(job), &seen.best) {
         let last = entry.last_op();
-        if last == id && !(Rule::RetryLastOp.is_out() && sent_from.is_some()) {
-            return if sent_from.is_some() {
-                write_again(job, entry, seen.remaining)
-            } else {
-                let done = Verdict::Done { token: entry.token(), lease: None, repeated: true };
-                unchanged(seen, done)
-            };
+        if last == id && !Rule::RetryLastOp.is_out() {
+            // Written here, and not what another sending of this operation wrote.
+            let here = at.proposer == ballot.proposer && !past.repeated;
+            if here && past.sent_from.is_some_and(|from| *at >= from) {
+                return write_again(job, entry, seen.remaining);
+            }
+            let done = Verdict::Done { token: entry.token(), lease: None, repeated: true };
+            return unchanged(seen, done);
         }
         if id.is_before(last) {
             return Plan::Answer(Verdict::Unknown);
         }
     }
-    if let Some(sent_from) = sent_from
+    if let Some(sent_from) = past.sent_from
         && !never_applied(seen, sent_from)
         && !Rule::RetryUnknown.is_out()
     {
@@ -100,9 +109,10 @@ pub(crate) const fn id_of(job: &Job) -> Option<OpId> {
             | Action::Extend { id, .. }
             | Action::Update { id, .. }
             | Action::Release { id, .. },
-        )
-        | Job::GiveUp { id, .. } => Some(*id),
-        Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased) | Job::Settle => None,
+        ) => Some(*id),
+        Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased)
+        | Job::Settle
+        | Job::GiveUp { .. } => None,
     }
 }
 
@@ -197,6 +207,7 @@ fn apply(job: &Job, seen: &Seen, ballot: Ballot) -> Plan {
         },
         Job::Act(Action::Release { id, owner }) => release(*id, owner, held, seen),
         Job::GiveUp { id, token } => {
+            let held = held.filter(|held| held.last_op == *id);
             release(*id, &Owner { value: None, token: Some(*token) }, held, seen)
         }
         Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased) => {

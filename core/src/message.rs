@@ -26,9 +26,20 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Body {
     /// A coordinator asks a master.
-    Ask(Ask),
+    Ask {
+        /// The asker's number for this round, which the answer repeats. A ballot alone would not tell: it belongs to
+        /// one key, and another key's round may have come to the same counter by way of [`Ballot::next`].
+        round: u64,
+        /// The question.
+        ask: Ask,
+    },
     /// A master answers a coordinator.
-    Answer(Answer),
+    Answer {
+        /// The round that asked.
+        round: u64,
+        /// The answer.
+        answer: Answer,
+    },
     /// A coordinator tells a master, and wants no answer.
     Tell(Tell),
     /// Requests on their way to a key's home, and back.
@@ -81,8 +92,8 @@ pub enum Ask {
     Query {
         /// The register.
         key: Key,
-        /// The asker's name for this question, unique over its boots.
-        round: Ballot,
+        /// Tells the asker's boots apart.
+        boot: u64,
     },
 }
 
@@ -124,8 +135,8 @@ pub enum Answer {
     },
     /// The answer to a query.
     Has {
-        /// The question.
-        round: Ballot,
+        /// The asker's boot.
+        boot: u64,
         /// What was accepted.
         accepted: Option<Accepted>,
     },

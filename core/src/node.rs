@@ -285,8 +285,8 @@ impl Node {
             Body::Change(step @ Change::Adopt { .. }) => self.on_change(from, step, out),
             Body::Relay(relay) => self.relay(from, relay, out),
             // A vote of another epoch counts for nothing in this one.
-            Body::Ask(_)
-            | Body::Answer(_)
+            Body::Ask { .. }
+            | Body::Answer { .. }
             | Body::Tell(_)
             | Body::Snapshot(_)
             | Body::Change(_)
@@ -295,14 +295,16 @@ impl Node {
             Body::Feed(feed) => self.on_feed(from, feed, out),
             Body::Change(step) => self.on_change(from, step, out),
             Body::Snapshot(snapshot) => self.snapshot(from, snapshot, out),
-            Body::Ask(ask) => {
+            Body::Ask { round, ask } => {
                 if let Some(answer) = self.ask(ask, out) {
-                    self.send(from, Body::Answer(answer), out);
+                    self.send(from, Body::Answer { round, answer }, out);
                 }
             }
-            Body::Answer(answer) => {
+            Body::Answer { round, answer } => {
                 if let Some(place) = self.peers.place_of(from) {
-                    self.coordinate(|coordinator, scene| coordinator.answer(scene, place, answer));
+                    self.coordinate(|coordinator, scene| {
+                        coordinator.answer(scene, place, round, answer);
+                    });
                 }
             }
             Body::Tell(tell) => self.tell(tell),
@@ -346,8 +348,8 @@ impl Node {
                 self.clock.observe(ballot.counter);
                 None
             }
-            Ask::Query { key, round } => {
-                Some(Answer::Has { round, accepted: self.acceptor.accepted(now, &key) })
+            Ask::Query { key, boot } => {
+                Some(Answer::Has { boot, accepted: self.acceptor.accepted(now, &key) })
             }
         }
     }
@@ -435,13 +437,15 @@ impl Node {
 
     fn vote_here(&mut self, place: usize, body: Body, out: &mut Effects) {
         match body {
-            Body::Ask(ask) => {
+            Body::Ask { round, ask } => {
                 if let Some(answer) = self.ask(ask, out) {
-                    self.coordinate(|coordinator, scene| coordinator.answer(scene, place, answer));
+                    self.coordinate(|coordinator, scene| {
+                        coordinator.answer(scene, place, round, answer);
+                    });
                 }
             }
             Body::Tell(tell) => self.tell(tell),
-            Body::Answer(_)
+            Body::Answer { .. }
             | Body::Relay(_)
             | Body::Found(_)
             | Body::Standing(_)

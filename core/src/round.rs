@@ -65,6 +65,7 @@ pub(crate) fn sum_up(reports: &[Report], now: Instant, clock: u64) -> Seen {
 /// A vote under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Vote {
+    pub(crate) round: u64,
     pub(crate) ballot: Ballot,
     /// When the first `Prepare` was sent.
     pub(crate) at: Instant,
@@ -79,6 +80,7 @@ pub(crate) struct Vote {
 /// What entitles a coordinator to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Base {
+    pub(crate) round: u64,
     pub(crate) ballot: Ballot,
     /// When the vote was sent from which the ballot descends.
     pub(crate) vote_at: Instant,

@@ -111,26 +111,18 @@ impl Sync {
     pub(crate) fn new(file: &NodeFile, timing: &Timing, now: Instant) -> Self {
         let mut sync =
             Self { me: file.id, timing: *timing, boot_at: now, state: State::Fresh, fenced: false };
-        let active_in = file.active_in.filter(|_| file.cluster.is_some());
-        sync.state = match (&file.config, active_in) {
-            (Some(config), Some(_)) if config.master(file.id).is_none() => {
-                outside(config, file.id, now)
-            }
-            (Some(config), Some(epoch)) if epoch == config.epoch => {
-                if Rule::Joining.is_out() {
-                    State::Active
-                } else {
-                    sync.rejoining(now)
-                }
-            }
-            (Some(config), _) if config.epoch > Epoch(1) => {
-                if config.master(file.id).is_some() {
-                    State::Joining(Joining::asking_from(now))
-                } else {
-                    outside(config, file.id, now)
-                }
-            }
-            (Some(_) | None, _) => State::Fresh,
+        let Some(config) = file.config.as_ref().filter(|_| file.cluster.is_some()) else {
+            return sync;
+        };
+        sync.state = if config.master(file.id).is_none() {
+            outside(config, file.id, now)
+        } else if file.active_in == Some(config.epoch) {
+            if Rule::Joining.is_out() { State::Active } else { sync.rejoining(now) }
+        } else if config.epoch > Epoch(1) {
+            State::Joining(Joining::asking_from(now))
+        } else {
+            // The founding was begun and not finished here.
+            State::Fresh
         };
         sync
     }
@@ -202,7 +194,8 @@ impl Sync {
         if self.is_active() {
             return Some(Source::Active);
         }
-        let lost = !self.fenced && before(config) == file.active_in && !Rule::ActiveIn.is_out();
+        // It voted in the epoch before, or in this one and then maybe in that, and has forgotten.
+        let lost = !self.fenced && file.active_in >= before(config) && !Rule::ActiveIn.is_out();
         let over = now >= self.boot_at.after(self.timing.horizon());
         let member = config.before.contains(&self.me) && self.is_founded();
         (member && (!lost || over)).then_some(Source::Fenced)
@@ -244,7 +237,8 @@ impl Sync {
         let Some(config) = &file.config else { return };
         let consecutive = old.is_some_and(|old| old.epoch.0 + 1 == config.epoch.0);
         let active = self.is_active() && consecutive;
-        let stays = active && old.is_some_and(|old| old.same_masters(config));
+        // As it was written to disk, together with the configuration.
+        let stays = active && file.active_in == Some(config.epoch);
         self.fenced = active && !stays;
         self.state = if config.master(self.me).is_none() {
             outside(config, self.me, now)

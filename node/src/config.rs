@@ -1,6 +1,6 @@
 //! What an operator tells a node: a TOML file, then the environment, then flags.
 //!
-//! Every key stands once, in [`keys`]: how it is read, how it is shown. What is not there is an error.
+//! Every key stands once, in `keys`: how it is read, how it is shown. What is not there is an error.
 
 mod keys;
 mod load;

@@ -473,8 +473,8 @@ fn drain<T>(channel: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
 fn is_about_members(message: &Message) -> bool {
     match message.body {
         Body::Found(_) | Body::Standing(_) | Body::Change(_) => true,
-        Body::Ask(_)
-        | Body::Answer(_)
+        Body::Ask { .. }
+        | Body::Answer { .. }
         | Body::Tell(_)
         | Body::Relay(_)
         | Body::Snapshot(_)

@@ -6,8 +6,8 @@
 //!  other nodes ─▶ peers ─▶ └────────┘ ──▶ keeper ──▶ file
 //! ```
 //!
-//! One task, the [driver](driver), owns the core. Every connection has a task of its own that reads and writes in large
-//! pieces. Nothing else runs but the [keeper] of the node file.
+//! One task, the `driver`, owns the core. Every connection has a task of its own that reads and writes in large
+//! pieces. Nothing else runs but the `keeper` of the node file.
 
 mod clients;
 pub mod clock;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::rounds::FORGET_AFTER;
 use super::{Coordinator, Phase, Place, Query, Scene, Task, Turn};
 use crate::ballot::Ballot;
-use crate::decide::{Plan, decide};
+use crate::decide::{Past, Plan, decide};
 use crate::faults::Rule;
 use crate::message::{Accepted, Answer, Ask};
 use crate::round::{Report, Votes, sum_up};
@@ -14,36 +14,51 @@ use crate::time::{Instant, Span};
 
 impl Coordinator {
     /// Takes the answer of the master at place `from`. Answers count only in the phase they belong to.
-    pub(crate) fn answer(&mut self, scene: &mut Scene<'_>, from: usize, answer: Answer) {
+    pub(crate) fn answer(
+        &mut self,
+        scene: &mut Scene<'_>,
+        from: usize,
+        round: u64,
+        answer: Answer,
+    ) {
         match answer {
             Answer::Promise { ballot, accepted, floor } => {
-                let report = Report { accepted, floor, at: scene.now };
-                self.on_promise(scene, from, ballot, report);
+                let Some(desk) = self.desk_of(round, ballot) else { return };
+                self.on_promise(scene, desk, from, Report { accepted, floor, at: scene.now });
             }
             Answer::NotPromised { ballot, counter } => {
                 scene.clock.observe(counter);
-                self.on_not_promised(scene, from, ballot, false);
+                let Some(desk) = self.desk_of(round, ballot) else { return };
+                self.on_not_promised(scene, desk, from, false);
             }
-            Answer::Full { ballot } => self.on_not_promised(scene, from, ballot, true),
-            Answer::Accepted { ballot } => self.on_accepted(scene, from, ballot),
+            Answer::Full { ballot } => {
+                let Some(desk) = self.desk_of(round, ballot) else { return };
+                self.on_not_promised(scene, desk, from, true);
+            }
+            Answer::Accepted { ballot } => {
+                let Some(desk) = self.desk_of(round, ballot) else { return };
+                self.on_accepted(scene, desk, from);
+            }
             Answer::NotAccepted { ballot, counter } => {
                 scene.clock.observe(counter);
-                self.on_not_accepted(scene, from, ballot);
+                let Some(desk) = self.desk_of(round, ballot) else { return };
+                self.on_not_accepted(scene, desk, from);
             }
-            Answer::Has { round, accepted } => self.on_has(scene, from, round, accepted),
-            Answer::Joining => {}
+            Answer::Has { boot, accepted } if boot == scene.clock.proposer() => {
+                self.on_has(scene, from, round, accepted);
+            }
+            Answer::Has { .. } | Answer::Joining => {}
         }
     }
 
-    /// The desk whose round is at exactly this ballot.
-    fn desk_at(&self, scene: &Scene<'_>, ballot: Ballot) -> Option<Slot> {
-        let Some(&Turn::Desk(desk)) = self.turns.get(&ballot.counter) else { return None };
-        let current = self.desks.get(desk).and_then(super::Desk::ballot) == Some(ballot);
-        (scene.clock.made(ballot) && current).then_some(desk)
+    /// The desk of this round, if it is at exactly this ballot: no round of another key, and none of another boot.
+    fn desk_of(&self, round: u64, ballot: Ballot) -> Option<Slot> {
+        let Some(&Turn::Desk(desk)) = self.turns.get(&round) else { return None };
+        let current = self.desks.get(desk).and_then(super::Desk::round);
+        (current == Some((round, ballot))).then_some(desk)
     }
 
-    fn on_promise(&mut self, scene: &mut Scene<'_>, from: usize, ballot: Ballot, report: Report) {
-        let Some(desk) = self.desk_at(scene, ballot) else { return };
+    fn on_promise(&mut self, scene: &mut Scene<'_>, desk: Slot, from: usize, report: Report) {
         let place = &mut self.desks[desk];
         match &mut place.phase {
             Phase::Vote(vote) => {
@@ -59,14 +74,13 @@ impl Coordinator {
             Phase::Write(write) if !write.base.sent.has(from) && scene.now < write.until => {
                 write.base.sent.add(from);
                 let accept = write.accept(&place.key);
-                scene.ask([from], &accept);
+                scene.ask([from], write.base.round, &accept);
             }
             Phase::Write(_) | Phase::Rest | Phase::Pause(_) => {}
         }
     }
 
-    fn on_not_promised(&mut self, scene: &mut Scene<'_>, from: usize, ballot: Ballot, full: bool) {
-        let Some(desk) = self.desk_at(scene, ballot) else { return };
+    fn on_not_promised(&mut self, scene: &mut Scene<'_>, desk: Slot, from: usize, full: bool) {
         let Phase::Vote(vote) = &mut self.desks[desk].phase else { return };
         if full {
             vote.full.add(from);
@@ -88,8 +102,7 @@ impl Coordinator {
         }
     }
 
-    fn on_accepted(&mut self, scene: &mut Scene<'_>, from: usize, ballot: Ballot) {
-        let Some(desk) = self.desk_at(scene, ballot) else { return };
+    fn on_accepted(&mut self, scene: &mut Scene<'_>, desk: Slot, from: usize) {
         let Phase::Write(write) = &mut self.desks[desk].phase else { return };
         if scene.now >= write.until && !Rule::OpTimeout.is_out() {
             return;
@@ -107,8 +120,7 @@ impl Coordinator {
         }
     }
 
-    fn on_not_accepted(&mut self, scene: &mut Scene<'_>, from: usize, ballot: Ballot) {
-        let Some(desk) = self.desk_at(scene, ballot) else { return };
+    fn on_not_accepted(&mut self, scene: &mut Scene<'_>, desk: Slot, from: usize) {
         let Phase::Write(write) = &mut self.desks[desk].phase else { return };
         write.refused.add(from);
         if write.is_hopeless(scene.quorum) {
@@ -122,26 +134,30 @@ impl Coordinator {
 
     /// Asks the masters what they hold.
     pub(super) fn query(&mut self, scene: &mut Scene<'_>, task: Task) {
-        let round = scene.clock.fresh(scene.now);
-        let ask = Ask::Query { key: task.key.clone(), round };
+        let ask = Ask::Query { key: task.key.clone(), boot: scene.clock.proposer() };
         let resend_at = scene.now.after(self.resend_after());
         let first_end = task.until.min(task.give_up).min(resend_at);
         let reports = Vec::with_capacity(scene.quorum);
-        let query = Query { round, answered: Votes::default(), reports, resend_at };
+        let query = Query { round: 0, answered: Votes::default(), reports, resend_at };
         let slot = self.admit(Task { place: Place::Query(query), ..task });
         self.task_timers.set(slot, first_end);
-        self.turns.insert(round.counter, Turn::Query(slot));
-        scene.ask(0..scene.masters, &ask);
+        let round = self.begin(Turn::Query(slot));
+        if let Place::Query(query) = &mut self.tasks[slot].place {
+            query.round = round;
+        }
+        scene.ask(0..scene.masters, round, &ask);
     }
 
     /// Asks all over again, if this task is a question.
     pub(super) fn query_anew(&mut self, scene: &mut Scene<'_>, slot: Slot) {
         let Place::Query(query) = &mut self.tasks[slot].place else { return };
-        self.turns.remove(&query.round.counter);
-        query.round = scene.clock.fresh(scene.now);
+        self.turns.remove(&query.round);
         query.answered = Votes::default();
         query.reports.clear();
-        self.turns.insert(query.round.counter, Turn::Query(slot));
+        let round = self.begin(Turn::Query(slot));
+        if let Place::Query(query) = &mut self.tasks[slot].place {
+            query.round = round;
+        }
         self.query_again(scene, slot);
     }
 
@@ -149,10 +165,10 @@ impl Coordinator {
         &mut self,
         scene: &mut Scene<'_>,
         from: usize,
-        round: Ballot,
+        round: u64,
         accepted: Option<Accepted>,
     ) {
-        let Some(&Turn::Query(slot)) = self.turns.get(&round.counter) else { return };
+        let Some(&Turn::Query(slot)) = self.turns.get(&round) else { return };
         let task = &mut self.tasks[slot];
         let Place::Query(query) = &mut task.place else { return };
         if query.round != round || query.answered.has(from) {
@@ -165,7 +181,7 @@ impl Coordinator {
         }
         let mut seen = sum_up(&query.reports, scene.now, scene.clock.shows(scene.now));
         seen.unanimous |= Rule::Unanimity.is_out();
-        match decide(&task.job, &seen, Ballot::ZERO, None) {
+        match decide(&task.job, &seen, Ballot::ZERO, Past::default()) {
             Plan::Answer(verdict) => {
                 let outcome = self.outcome(scene, &self.tasks[slot], verdict, (0, 0));
                 self.end(scene, slot, outcome);
@@ -175,8 +191,8 @@ impl Coordinator {
     }
 
     /// What the masters hold is not the same everywhere: the read goes to its desk and settles it.
-    fn read_by_vote(&mut self, slot: Slot, round: Ballot) {
-        self.turns.remove(&round.counter);
+    fn read_by_vote(&mut self, slot: Slot, round: u64) {
+        self.turns.remove(&round);
         let task = &mut self.tasks[slot];
         let (key, give_up) = (task.key.clone(), task.give_up);
         let desk = match self.desks.find(&key) {
@@ -197,7 +213,8 @@ impl Coordinator {
         query.resend_at = scene.now.after(resend_after);
         let due = query.resend_at.min(task.until).min(task.give_up);
         let missing = (0..scene.masters).filter(|&master| !query.answered.has(master));
-        scene.ask(missing, &Ask::Query { key: task.key.clone(), round: query.round });
+        let ask = Ask::Query { key: task.key.clone(), boot: scene.clock.proposer() };
+        scene.ask(missing, query.round, &ask);
         self.task_timers.set(slot, due);
     }
 }

@@ -27,8 +27,7 @@ use self::jitter::Jitter;
 use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::clock::Clock;
-use crate::decide::{Job, Verdict, id_of};
-use crate::entry::OpId;
+use crate::decide::{Job, Past, Verdict, id_of};
 use crate::feed::Feeder;
 use crate::hash::Seeded;
 use crate::members::NodeId;
@@ -63,9 +62,8 @@ struct Task {
     until: Instant,
     place: Place,
     tries: u32,
-    /// The lowest ballot at which this task sent an accept that carries its own effect.
-    sent_from: Option<Ballot>,
-    /// When it sent the first of those.
+    past: Past,
+    /// When it sent the first accept that carries its own effect.
     first_accept: Option<Instant>,
     /// The caller is gone.
     cancelled: bool,
@@ -86,7 +84,7 @@ enum Place {
 /// A read's question to the masters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Query {
-    round: Ballot,
+    round: u64,
     answered: Votes,
     reports: Vec<Report>,
     resend_at: Instant,
@@ -120,7 +118,7 @@ impl Keyed for Desk {
     }
 }
 
-/// What a ballot of ours stands for.
+/// What a round's number stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Turn {
     Desk(Slot),
@@ -144,9 +142,9 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn ask(&mut self, masters: impl IntoIterator<Item = usize>, ask: &Ask) {
+    fn ask(&mut self, masters: impl IntoIterator<Item = usize>, round: u64, ask: &Ask) {
         for master in masters {
-            self.post.push_back((master, Body::Ask(ask.clone())));
+            self.post.push_back((master, Body::Ask { round, ask: ask.clone() }));
         }
     }
 }
@@ -162,7 +160,9 @@ pub(crate) struct Coordinator {
     tasks: Slab<Task>,
     task_timers: Wheel,
     by_origin: HashMap<Origin, Slot, Seeded>,
+    /// The rounds under way, by number. Numbers are not used twice at a boot.
     turns: HashMap<u64, Turn, Seeded>,
+    rounds: u64,
     /// Desks with something to start.
     ready: VecDeque<Slot>,
     /// How many tasks are locks that queue for their key.
@@ -181,6 +181,7 @@ impl Coordinator {
             task_timers: Wheel::new(now),
             by_origin: HashMap::with_hasher(Seeded(seed)),
             turns: HashMap::with_hasher(Seeded(seed)),
+            rounds: 0,
             ready: VecDeque::new(),
             queueing: 0,
             jitter: Jitter(seed.0 ^ seed.1.rotate_left(32)),
@@ -205,7 +206,7 @@ impl Coordinator {
             until: now.after(self.timing.op_timeout),
             place: Place::Queue(0),
             tries: 0,
-            sent_from: None,
+            past: Past::default(),
             first_accept: None,
             cancelled: false,
             job,
@@ -240,6 +241,13 @@ impl Coordinator {
         if !busy {
             self.submit(scene, Origin::Own, key, Job::Settle, self.timing.op_timeout);
         }
+    }
+
+    /// Numbers a round.
+    fn begin(&mut self, turn: Turn) -> u64 {
+        self.rounds += 1;
+        self.turns.insert(self.rounds, turn);
+        self.rounds
     }
 
     fn admit(&mut self, task: Task) -> Slot {
@@ -297,7 +305,7 @@ impl Coordinator {
         let Some(&slot) = self.by_origin.get(&origin) else { return };
         self.tasks[slot].cancelled = true;
         let task = &self.tasks[slot];
-        if task.sent_from.is_none() {
+        if task.past.sent_from.is_none() {
             self.end(scene, slot, Outcome::NotDone(NotDone::Cancelled));
         }
     }
@@ -368,7 +376,7 @@ impl Coordinator {
         }
         match &task.place {
             Place::Query(query) => {
-                self.turns.remove(&query.round.counter);
+                self.turns.remove(&query.round);
             }
             &Place::Queue(desk) => {
                 self.desks[desk].queue.retain(|&other| other != slot);
@@ -405,8 +413,7 @@ impl Coordinator {
             (unwanted, &verdict, id)
         {
             // Whoever may still hear the answer must not believe in what is given up now.
-            let job =
-                Job::GiveUp { id: OpId { step: id.step.saturating_add(1), ..id }, token: *token };
+            let job = Job::GiveUp { id, token: *token };
             self.end(scene, slot, Outcome::Unknown);
             return self.submit(scene, Origin::Own, key, job, self.timing.op_timeout);
         }

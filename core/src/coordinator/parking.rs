@@ -3,7 +3,7 @@
 //! First come, first served: whoever is woken and finds the key held goes back to the front.
 
 use super::{Coordinator, Place};
-use crate::decide::Job;
+use crate::decide::{Job, Past};
 use crate::request::Action;
 use crate::slab::Slot;
 use crate::time::{Instant, Span};
@@ -23,7 +23,7 @@ impl Coordinator {
         let end = task.arrived.after(wait).min(task.give_up);
         task.place = Place::Parked(desk);
         task.tries = 0;
-        task.sent_from = None;
+        task.past = Past::default();
         task.first_accept = None;
         self.task_timers.set(slot, end);
         let place = &mut self.desks[desk];

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Coordinator, Desk, Phase, Scene, Turn};
 use crate::ballot::Ballot;
-use crate::decide::{Plan, Seen, Verdict, decide};
+use crate::decide::{Past, Plan, Seen, Verdict, decide};
 use crate::entry::Entry;
 use crate::faults::Rule;
 use crate::feed::Fact;
@@ -32,10 +32,11 @@ impl Coordinator {
     pub(super) fn vote(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         self.clear_phase(desk);
         let ballot = scene.clock.fresh(scene.now);
-        self.turns.insert(ballot.counter, Turn::Desk(desk));
+        let round = self.begin(Turn::Desk(desk));
         let resend_at = scene.now.after(self.resend_after());
         let place = &mut self.desks[desk];
         place.phase = Phase::Vote(Vote {
+            round,
             ballot,
             at: scene.now,
             promised: Votes::default(),
@@ -44,7 +45,7 @@ impl Coordinator {
             full: Votes::default(),
             resend_at,
         });
-        scene.ask(0..scene.masters, &Ask::Prepare { key: place.key.clone(), ballot });
+        scene.ask(0..scene.masters, round, &Ask::Prepare { key: place.key.clone(), ballot });
         self.desk_timers.set_sooner(desk, resend_at);
     }
 
@@ -77,12 +78,12 @@ impl Coordinator {
             self.park(slot, desk, scene.now, true);
             return self.make_ready(desk);
         }
-        match decide(&self.tasks[slot].job, &seen, ballot, None) {
+        match decide(&self.tasks[slot].job, &seen, ballot, Past::default()) {
             Plan::Answer(verdict) => self.conclude(scene, desk, verdict, (0, 0)),
             Plan::Write { entry, keep, verdict } => {
                 self.clear_phase(desk);
-                self.turns.insert(ballot.counter, Turn::Desk(desk));
-                let base = Base { ballot, vote_at, sent, voted: false };
+                let round = self.begin(Turn::Desk(desk));
+                let base = Base { round, ballot, vote_at, sent, voted: false };
                 let write = self.new_write(scene, slot, base, entry, keep, verdict);
                 self.write(scene, desk, slot, write);
             }
@@ -94,16 +95,16 @@ impl Coordinator {
         let Phase::Vote(vote) = &self.desks[desk].phase else { return };
         let Some(slot) = self.desks[desk].task else { return };
         let seen = sum_up(&vote.reports, scene.now, scene.clock.shows(scene.now));
-        let (ballot, vote_at, sent) = (vote.ballot, vote.at, vote.promised);
+        let Vote { round, ballot, at: vote_at, promised: sent, .. } = *vote;
         let task = &self.tasks[slot];
-        match decide(&task.job, &seen, ballot, task.sent_from) {
+        match decide(&task.job, &seen, ballot, task.past) {
             Plan::Answer(verdict) => {
                 let votes = u8::try_from(sent.count()).unwrap_or(u8::MAX);
                 self.leave_vote(scene, desk);
                 self.conclude(scene, desk, verdict, (votes, 0));
             }
             Plan::Write { entry, keep, verdict } => {
-                let base = Base { ballot, vote_at, sent, voted: true };
+                let base = Base { round, ballot, vote_at, sent, voted: true };
                 let write = self.new_write(scene, slot, base, entry, keep, verdict);
                 self.write(scene, desk, slot, write);
             }
@@ -139,20 +140,22 @@ impl Coordinator {
         // What an accept at this ballot implies counts as used.
         scene.clock.observe(write.base.ballot.next().counter);
         let task = &mut self.tasks[slot];
+        let past = &mut task.past;
         if write.verdict.is_effect() {
             task.first_accept.get_or_insert(scene.now);
-            let lowest = task.sent_from.map_or(write.base.ballot, |from| {
+            let lowest = past.sent_from.map_or(write.base.ballot, |from| {
                 if Rule::RetryLowest.is_out() {
                     write.base.ballot
                 } else {
                     from.min(write.base.ballot)
                 }
             });
-            task.sent_from = Some(lowest);
+            past.sent_from = Some(lowest);
         }
+        past.repeated |= matches!(write.verdict, Verdict::Done { repeated: true, .. });
         let place = &mut self.desks[desk];
         let masters = (0..scene.masters).filter(|&master| write.base.sent.has(master));
-        scene.ask(masters, &write.accept(&place.key));
+        scene.ask(masters, write.base.round, &write.accept(&place.key));
         self.desk_timers.set_sooner(desk, write.resend_at);
         place.phase = Phase::Write(write);
     }
@@ -178,7 +181,7 @@ impl Coordinator {
     /// Masters without room make a quorum impossible.
     pub(super) fn no_room(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Some(slot) = self.desks[desk].task else { return };
-        let outcome = match self.tasks[slot].sent_from {
+        let outcome = match self.tasks[slot].past.sent_from {
             None => Outcome::NotDone(NotDone::Limit(Limit::Records)),
             Some(_) => Outcome::Unknown,
         };
@@ -238,13 +241,8 @@ impl Coordinator {
 
     /// Forgets the desk's round; answers to it no longer count.
     pub(super) fn clear_phase(&mut self, desk: Slot) {
-        let ballot = match &self.desks[desk].phase {
-            Phase::Vote(vote) => Some(vote.ballot),
-            Phase::Write(write) => Some(write.base.ballot),
-            Phase::Rest | Phase::Pause(_) => None,
-        };
-        if let Some(ballot) = ballot {
-            self.turns.remove(&ballot.counter);
+        if let Some((round, _)) = self.desks[desk].round() {
+            self.turns.remove(&round);
         }
         self.desks[desk].phase = Phase::Rest;
     }
@@ -280,11 +278,11 @@ impl Write {
 }
 
 impl Desk {
-    /// The ballot of the round under way.
-    pub(super) const fn ballot(&self) -> Option<Ballot> {
+    /// The round under way, and its ballot.
+    pub(super) const fn round(&self) -> Option<(u64, Ballot)> {
         match &self.phase {
-            Phase::Vote(vote) => Some(vote.ballot),
-            Phase::Write(write) => Some(write.base.ballot),
+            Phase::Vote(vote) => Some((vote.round, vote.ballot)),
+            Phase::Write(write) => Some((write.base.round, write.base.ballot)),
             Phase::Rest | Phase::Pause(_) => None,
         }
     }

@@ -3,6 +3,7 @@
 use super::{Coordinator, Phase, Place, Scene};
 use crate::message::{Ask, Body, Tell};
 use crate::request::{NotDone, Outcome};
+use crate::round::Base;
 use crate::slab::Slot;
 use crate::time::Instant;
 
@@ -35,7 +36,7 @@ impl Coordinator {
                 return self.query_again(scene, slot);
             }
             Place::Query(_) => Outcome::NotDone(NotDone::NoQuorum),
-            Place::Work(_) if task.sent_from.is_none() => Outcome::NotDone(NotDone::NoQuorum),
+            Place::Work(_) if task.past.sent_from.is_none() => Outcome::NotDone(NotDone::NoQuorum),
             Place::Work(_) => Outcome::Unknown,
         };
         self.end(scene, slot, outcome);
@@ -64,6 +65,10 @@ impl Coordinator {
             }
             Phase::Write(_) => self.write_due(scene, desk),
         }
+        // A round that nobody waits for any more ends with its desk.
+        if self.desks.get(desk).is_none() {
+            return;
+        }
         if let Some(due) = self.desk_deadline(desk) {
             self.desk_timers.set_sooner(desk, due);
         }
@@ -89,14 +94,17 @@ impl Coordinator {
         let Phase::Vote(vote) = &mut place.phase else { return };
         vote.resend_at = resend_at;
         let missing = (0..scene.masters).filter(|&m| !vote.promised.has(m) && !vote.denied.has(m));
-        scene.ask(missing, &Ask::Prepare { key: place.key.clone(), ballot: vote.ballot });
+        let prepare = Ask::Prepare { key: place.key.clone(), ballot: vote.ballot };
+        scene.ask(missing, vote.round, &prepare);
     }
 
     fn write_due(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let (now, resend_after) = (scene.now, self.resend_after());
         let place = &mut self.desks[desk];
         let Phase::Write(write) = &mut place.phase else { return };
-        let forget = write.forget_at.is_some_and(|at| now >= at);
+        // Before it is of no use any more, or nobody will tell the masters.
+        let over = now >= write.useful_until(&self.timing, scene.masters);
+        let forget = write.forget_at.is_some_and(|at| over || now >= at);
         if forget && place.task.is_none() && place.queue.is_empty() {
             let (key, ballot) = (place.key.clone(), write.base.ballot);
             for master in 0..scene.masters {
@@ -118,12 +126,13 @@ impl Coordinator {
         }
         // Less and less often: most that is missing now is missing for long.
         write.resend_at = now.after(resend_after.plus(now.since(write.at)));
-        let (behind, ballot) = (write.base.sent.without(write.accepted), write.base.ballot);
+        let Base { round, ballot, sent, voted, .. } = write.base;
+        let behind = sent.without(write.accepted).without(write.refused);
         let accept = write.accept(&place.key);
-        scene.ask((0..scene.masters).filter(|&m| behind.without(write.refused).has(m)), &accept);
-        if write.base.voted {
-            let missing = (0..scene.masters).filter(|&m| !write.base.sent.has(m));
-            scene.ask(missing, &Ask::Prepare { key: place.key.clone(), ballot });
+        scene.ask((0..scene.masters).filter(|&m| behind.has(m)), round, &accept);
+        if voted {
+            let missing = (0..scene.masters).filter(|&m| !sent.has(m));
+            scene.ask(missing, round, &Ask::Prepare { key: place.key.clone(), ballot });
         }
     }
 }

@@ -83,8 +83,8 @@ impl Node {
         match body {
             Body::Found(step) => self.found(out, |founding, desk| founding.take(desk, to, step)),
             Body::Change(step) => self.on_change(to, step, out),
-            Body::Ask(_)
-            | Body::Answer(_)
+            Body::Ask { .. }
+            | Body::Answer { .. }
             | Body::Tell(_)
             | Body::Relay(_)
             | Body::Standing(_)
@@ -191,7 +191,9 @@ impl Node {
         let founded = self.sync.is_founded();
         let named = config.members().any(|member| member.id == self.peers.me);
         let stranger = (founded && file.cluster != Some(cluster)) || (!founded && !named);
-        if stranger || !config.well_formed() || (founded && config.epoch <= known) {
+        // How the first masters begin to vote is the founding's business.
+        let first = config.epoch == Epoch(1) && config.master(self.peers.me).is_some();
+        if stranger || first || !config.well_formed() || (founded && config.epoch <= known) {
             return;
         }
         let stays = self.sync.is_active()
@@ -225,6 +227,7 @@ impl Node {
         self.senders = Senders::default();
         self.sync.adopted(self.now, old.as_ref(), self.disk.file());
         self.staging = None;
+        self.tell_at = self.now;
         self.raise_ceiling();
         out.push(Effect::Event(Event::Configured(config.epoch)));
         let mut others: Vec<NodeId> = config.members().map(|member| member.id).collect();

@@ -94,41 +94,51 @@ fn sane_change(change: &Change) -> bool {
     }
 }
 
+fn sane_ask(ask: &Ask) -> bool {
+    match ask {
+        Ask::Prepare { ballot, .. } => ballot.well_formed(),
+        Ask::Accept { ballot, entry, .. } => ballot.well_formed() && sane_token(entry.token()),
+        Ask::Query { .. } => true,
+    }
+}
+
+fn sane_answer(answer: &Answer) -> bool {
+    match answer {
+        Answer::Promise { ballot, accepted, floor } => {
+            ballot.well_formed() && floor.well_formed() && sane_accepted(accepted.as_ref())
+        }
+        Answer::NotPromised { ballot, counter } | Answer::NotAccepted { ballot, counter } => {
+            ballot.well_formed() && *counter < COUNTER_END
+        }
+        Answer::Full { ballot } | Answer::Accepted { ballot } => ballot.well_formed(),
+        Answer::Has { accepted, .. } => sane_accepted(accepted.as_ref()),
+        Answer::Joining => true,
+    }
+}
+
 impl Message {
     /// Whether every counter in the message is one that may exist (protocol, section 1).
     #[must_use]
     pub fn well_formed(&self) -> bool {
-        let ballot = |b: &Ballot| b.well_formed();
         let body = match &self.body {
-            Body::Ask(Ask::Prepare { ballot: b, .. } | Ask::Query { round: b, .. })
-            | Body::Answer(Answer::Full { ballot: b } | Answer::Accepted { ballot: b })
-            | Body::Tell(Tell::Abort { ballot: b, .. } | Tell::Forget { ballot: b, .. }) => {
-                ballot(b)
-            }
-            Body::Ask(Ask::Accept { ballot: b, entry, .. }) => {
-                ballot(b) && sane_token(entry.token())
-            }
-            Body::Answer(Answer::Promise { ballot: b, accepted, floor }) => {
-                ballot(b) && ballot(floor) && sane_accepted(accepted.as_ref())
-            }
-            Body::Answer(
-                Answer::NotPromised { ballot: b, counter }
-                | Answer::NotAccepted { ballot: b, counter },
-            ) => ballot(b) && *counter < COUNTER_END,
-            Body::Answer(Answer::Has { round, accepted }) => {
-                ballot(round) && sane_accepted(accepted.as_ref())
+            Body::Ask { ask, .. } => sane_ask(ask),
+            Body::Answer { answer, .. } => sane_answer(answer),
+            Body::Tell(Tell::Abort { ballot, .. } | Tell::Forget { ballot, .. }) => {
+                ballot.well_formed()
             }
             Body::Tell(Tell::Settle { token, .. }) => sane_token(*token),
-            Body::Relay(Relay::Answered { name, outcome }) => ballot(name) && sane_outcome(outcome),
-            Body::Relay(Relay::Forward { name, .. } | Relay::Cancel { name }) => ballot(name),
-            Body::Snapshot(Snapshot::Ask { nonce, .. }) => ballot(nonce),
+            Body::Relay(Relay::Answered { name, outcome }) => {
+                name.well_formed() && sane_outcome(outcome)
+            }
+            Body::Relay(Relay::Forward { name, .. } | Relay::Cancel { name }) => name.well_formed(),
+            Body::Snapshot(Snapshot::Ask { nonce, .. }) => nonce.well_formed(),
             Body::Snapshot(Snapshot::Part { nonce, copies, floor, .. }) => {
-                ballot(nonce) && ballot(floor) && copies.iter().all(sane_copied)
+                nonce.well_formed() && floor.well_formed() && copies.iter().all(sane_copied)
             }
             Body::Feed(Feed::Batch { facts, .. }) => facts.iter().all(sane_copied),
             Body::Feed(Feed::Got { .. }) => true,
             Body::Change(change) => sane_change(change),
-            Body::Answer(Answer::Joining) | Body::Found(_) | Body::Standing(_) => true,
+            Body::Found(_) | Body::Standing(_) => true,
         };
         self.counter < COUNTER_END && body
     }

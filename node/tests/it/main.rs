@@ -8,9 +8,12 @@
     reason = "a test fails by panicking, and names only what it expects"
 )]
 
+mod binary;
 mod clients;
 mod command_line;
 mod peers;
 mod raw;
 mod reading;
 mod restarts;
+mod three_nodes;
+mod tour;

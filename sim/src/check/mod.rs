@@ -1,0 +1,68 @@
+//! Judges of a finished history. They see true time, which nobody in the run does, and know nothing of the protocol.
+
+pub mod exclusion;
+pub mod linear;
+pub mod once;
+pub mod tokens;
+
+/// What a judge found wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise was broken.
+    pub rule: &'static str,
+    /// How, in a sentence.
+    pub story: String,
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! Short ways to write histories by hand.
+
+    use leasehold_core::{Bytes, OpId, Owner, Token};
+
+    use crate::history::{Call, Op, Verdict};
+
+    pub(crate) fn id(chain: u64, step: u32) -> OpId {
+        OpId { chain: (chain, 0), step }
+    }
+
+    pub(crate) fn by(token: u64) -> Owner {
+        Owner { value: None, token: Some(Token(token)) }
+    }
+
+    pub(crate) fn done(token: u64) -> Verdict {
+        Verdict::Done { token: Token(token), repeated: false }
+    }
+
+    pub(crate) fn repeated(token: u64) -> Verdict {
+        Verdict::Done { token: Token(token), repeated: true }
+    }
+
+    /// Held by the acquisition of `chain`.
+    pub(crate) fn held(token: u64, chain: u64) -> Verdict {
+        Verdict::Held { token: Token(token), value: Bytes::from("v"), meta: meta(chain) }
+    }
+
+    pub(crate) fn meta(chain: u64) -> Bytes {
+        Bytes::from(chain.to_string())
+    }
+
+    pub(crate) fn lock(chain: u64) -> (OpId, Call) {
+        (id(chain, 0), Call::Lock { value: Bytes::from("v"), meta: meta(chain) })
+    }
+
+    /// An operation sent at `from`, answered at `to` (never, if 0), whose lease cannot end before `bound`.
+    pub(crate) fn op(from: u64, to: u64, what: (OpId, Call), verdict: Verdict, bound: u64) -> Op {
+        Op {
+            key: 0,
+            client: 0,
+            id: what.0,
+            call: what.1,
+            invoked: from,
+            answered: (to > 0).then_some(to),
+            verdict,
+            bound,
+            cancelled: false,
+        }
+    }
+}

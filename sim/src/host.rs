@@ -1,0 +1,187 @@
+//! A machine with a node on it: its clock, its disk, what waits in front of a paused process, and the driver's books
+//! about tickets.
+
+use std::collections::VecDeque;
+
+use leasehold_core::{Boot, Input, Instant, Mark, Node, NodeFile, NodeId, Settings, Span, Ticket};
+
+use crate::check::Violation;
+use crate::clock::Clock;
+use crate::dice::{Dice, Stream};
+use crate::history::OpIndex;
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The operator, who founds the cluster.
+    Operator,
+    /// A client, with its name for the sending.
+    Client {
+        /// The client's number.
+        client: usize,
+        /// Its name for the sending.
+        call: u64,
+        /// The place of the sending in the history.
+        op: OpIndex,
+    },
+}
+
+/// A request that a node was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// By whom.
+    pub asker: Asker,
+    /// How long the asker waits at most.
+    pub patience: Option<Span>,
+    /// When the node took it, by its own clock.
+    pub taken: Option<Instant>,
+    /// Whether it was answered.
+    pub answered: bool,
+}
+
+/// How much later than its asker's patience an answer may come, by the clock of the node: its timers go off up to a
+/// tick of 1,024 µs late.
+const LATENESS: Span = Span::from_micros(1_100);
+
+/// A machine with a node.
+#[derive(Debug)]
+pub struct Host {
+    /// The node's incarnation.
+    pub id: NodeId,
+    /// The node, unless it is down.
+    pub node: Option<Node>,
+    /// The machine's clock.
+    pub clock: Clock,
+    /// Boots so far.
+    pub boots: u64,
+    /// What is on disk.
+    pub durable: NodeFile,
+    /// What is on its way to the disk: when it is there, its mark, and the file.
+    pub writing: VecDeque<(u64, Mark, NodeFile)>,
+    /// Files written so far.
+    pub writes: u64,
+    /// Whether the process stands still.
+    pub paused: bool,
+    /// What queues meanwhile, with the true time at which it was sent.
+    pub inbox: Vec<(u64, Input)>,
+    /// The clock's reading at the last input.
+    pub last: Instant,
+    /// The true time of the next tick that is in the queue.
+    pub wake: Option<u64>,
+    /// Requests of this boot; a ticket is a place in here.
+    pub asked: Vec<Asked>,
+    /// What the node was last told about each link.
+    pub told: Vec<bool>,
+    /// The first requests of `asked` that all are answered.
+    settled: usize,
+}
+
+impl Host {
+    /// A machine on which nothing runs yet.
+    #[must_use]
+    pub fn new(file: NodeFile, clock: Clock, nodes: usize) -> Self {
+        Self {
+            id: file.id,
+            node: None,
+            clock,
+            boots: 0,
+            durable: file,
+            writing: VecDeque::new(),
+            writes: 0,
+            paused: false,
+            inbox: Vec::new(),
+            last: Instant::default(),
+            wake: None,
+            asked: Vec::new(),
+            told: vec![false; nodes],
+            settled: 0,
+        }
+    }
+
+    /// Starts the node with what is on disk. `wall_error` is how far the wall clock may be off.
+    pub fn boot(
+        &mut self,
+        number: usize,
+        time: u64,
+        settings: Settings,
+        dice: Dice,
+        wall_error: u64,
+    ) {
+        self.boots += 1;
+        let mut roll = dice.roll(Stream::Boot(number), self.boots);
+        // 14 November 2023, give or take.
+        let wall_clock = 1_700_000_000_000_000 + time + roll.below(2 * wall_error) - wall_error;
+        self.clock.restart(time, roll.magnitude(1_000, 1 << 40));
+        self.last = self.clock.read(time);
+        let proposer = roll.bits();
+        let seed = (roll.bits(), roll.bits());
+        let boot = Boot { wall_clock, proposer, seed, file: self.durable.clone() };
+        self.node = Some(Node::new(settings, boot, self.last));
+        self.told.fill(false);
+    }
+
+    /// The process dies. Of the writes under way the disk keeps the first `kept`.
+    pub fn crash(&mut self, kept: usize) -> usize {
+        self.writing.truncate(kept);
+        if let Some((_, _, file)) = self.writing.drain(..).next_back() {
+            self.durable = file;
+        }
+        self.node = None;
+        self.inbox.clear();
+        self.wake = None;
+        let open = self.asked.iter().filter(|asked| !asked.answered).count();
+        self.asked.clear();
+        self.settled = 0;
+        open
+    }
+
+    /// A new ticket.
+    pub fn ask(&mut self, asker: Asker, patience: Option<Span>) -> Ticket {
+        self.asked.push(Asked { asker, patience, taken: None, answered: false });
+        Ticket(crate::dice::wide(self.asked.len() - 1))
+    }
+
+    fn asked(&mut self, ticket: Ticket) -> Option<&mut Asked> {
+        self.asked.get_mut(usize::try_from(ticket.0).ok()?)
+    }
+
+    /// The node takes the request of `ticket` at `now`.
+    pub fn take(&mut self, ticket: Ticket, now: Instant) {
+        if let Some(asked) = self.asked(ticket) {
+            asked.taken = Some(now);
+        }
+    }
+
+    /// The node answers `ticket`: who asked?
+    ///
+    /// # Errors
+    ///
+    /// If nobody did, or the answer is not the first.
+    pub fn answer(&mut self, ticket: Ticket) -> Result<Asker, Violation> {
+        let id = self.id;
+        let wrong = |story| Violation { rule: "one answer each", story };
+        let Some(asked) = self.asked(ticket) else {
+            return Err(wrong(format!("{id:?} answered {ticket:?}, which nobody asked")));
+        };
+        if asked.answered {
+            return Err(wrong(format!("{id:?} answered {ticket:?} of {:?} twice", asked.asker)));
+        }
+        asked.answered = true;
+        Ok(asked.asker)
+    }
+
+    /// The first request that should have been answered by the last input, and was not.
+    pub fn overdue(&mut self) -> Option<Violation> {
+        while self.asked.get(self.settled).is_some_and(|asked| asked.answered) {
+            self.settled += 1;
+        }
+        let last = self.last;
+        let late = |asked: &&Asked| {
+            let (Some(taken), Some(patience)) = (asked.taken, asked.patience) else { return false };
+            !asked.answered && last.since(taken) > patience.plus(LATENESS)
+        };
+        let asked = self.asked.get(self.settled..)?.iter().find(late)?;
+        let story = format!("{:?} still owes an answer: {asked:?}, and it is {last:?}", self.id);
+        Some(Violation { rule: "answers in time", story })
+    }
+}

@@ -1,0 +1,77 @@
+//! The end of a run: everything that can only be judged when all is known.
+
+use leasehold_core::Standing;
+
+use crate::check::{self, linear};
+use crate::history::Verdict;
+use crate::host::Host;
+use crate::marks::Mark;
+use crate::scenario::MS;
+use crate::world::{Happening, World};
+
+/// How often, and how many times, the end looks whether all records are gone.
+const LOOK_EVERY: u64 = 500 * MS;
+const LOOKS: u64 = 10;
+
+impl World<'_> {
+    /// After a horizon of silence nothing is left to remember. A key that is being settled just now gets a little
+    /// more time.
+    pub(crate) fn judge_records(&mut self) {
+        let left = |host: &Host| host.node.as_ref().map_or(0, leasehold_core::Node::records);
+        self.looks += 1;
+        if self.looks < LOOKS && self.hosts.iter().any(|host| left(host) > 0) {
+            self.queue.push(self.now + LOOK_EVERY, Happening::End);
+            return;
+        }
+        self.ended = true;
+        for number in 0..self.hosts.len() {
+            self.counts.meet(Mark::RecordsJudged);
+            let left = left(&self.hosts[number]);
+            if left > 0 {
+                let story =
+                    format!("n{number} still keeps {left} records after a horizon of silence");
+                self.violate("bounded memory", story);
+            }
+        }
+    }
+
+    /// After a horizon of silence every node votes.
+    pub(crate) fn judge_standings(&mut self) {
+        for number in 0..self.hosts.len() {
+            let host = &self.hosts[number];
+            let standing = host.node.as_ref().map(|node| node.status(host.last).standing);
+            if standing != Some(Standing::Active) {
+                let story = format!("n{number} is {standing:?} after a horizon of silence");
+                self.violate("liveness", story);
+            }
+        }
+    }
+
+    /// Judges the history.
+    pub(crate) fn judge(&mut self) {
+        let mut found = Vec::new();
+        let beliefs = check::exclusion::check(&self.history.beliefs, &mut found);
+        self.counts.add(Mark::BeliefsJudged, beliefs);
+        let mut by_key = vec![Vec::new(); self.plan.keys];
+        for (index, op) in self.history.ops.iter().enumerate() {
+            if op.verdict != Verdict::Nothing {
+                by_key[op.key].push(index);
+            }
+        }
+        for of_key in &by_key {
+            let tokens = check::tokens::check(&self.history.ops, of_key, &mut found);
+            self.counts.add(Mark::TokensJudged, tokens);
+            let once = check::once::check(&self.history.ops, of_key, &mut found);
+            self.counts.add(Mark::RepeatsJudged, once.repeats);
+            self.counts.add(Mark::AppliedAgain, once.again);
+            match linear::check(&self.history.ops, of_key, &mut found) {
+                linear::Judgement::Fits(count) => self.counts.add(Mark::OrdersJudged, count),
+                linear::Judgement::Broken => {}
+                linear::Judgement::GaveUp => self.counts.meet(Mark::OrdersGivenUp),
+            }
+        }
+        for violation in found {
+            self.violate(violation.rule, violation.story);
+        }
+    }
+}

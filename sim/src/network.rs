@@ -1,0 +1,115 @@
+//! What becomes of a message: lost, late, doubled, cut off.
+
+use crate::dice::{Dice, Stream};
+use crate::fault::{Fault, Kind, MAX_NODES, Nodes, under_way};
+use crate::marks::{Counts, Mark};
+use crate::scenario::Weather;
+
+/// The network between nodes, and between clients and nodes.
+#[derive(Debug)]
+pub struct Network {
+    dice: Dice,
+    /// Messages so far from one to another.
+    sent: Vec<u64>,
+    width: usize,
+    /// Whom each node reaches not at all, and how much slower each is reached.
+    cut: [Nodes; MAX_NODES],
+    slow: [u64; MAX_NODES],
+}
+
+impl Network {
+    /// A network between so many nodes and clients.
+    #[must_use]
+    pub fn new(dice: Dice, nodes: usize, clients: usize) -> Self {
+        let width = nodes + clients;
+        let cut = [Nodes::default(); MAX_NODES];
+        Self { dice, sent: vec![0; width * width], width, cut, slow: [0; MAX_NODES] }
+    }
+
+    /// The faults that are `active` shape the network from now on.
+    pub fn reshape(&mut self, faults: &[Fault], active: &[bool]) {
+        self.cut = [Nodes::default(); MAX_NODES];
+        self.slow = [0; MAX_NODES];
+        for kind in under_way(faults, active) {
+            match kind {
+                Kind::Cut(cut) => {
+                    for (sum, more) in self.cut.iter_mut().zip(cut) {
+                        sum.0 |= more.0;
+                    }
+                }
+                Kind::Slow(nodes, extra) => {
+                    for (node, slow) in self.slow.iter_mut().enumerate() {
+                        *slow += if nodes.has(node) { *extra } else { 0 };
+                    }
+                }
+                Kind::Pause(_)
+                | Kind::PauseClient(_)
+                | Kind::Crash { .. }
+                | Kind::WrongHint { .. }
+                | Kind::SlowDisk(..)
+                | Kind::Vanish { .. } => {}
+            }
+        }
+    }
+
+    /// Whether messages from one node to another have any chance.
+    #[must_use]
+    pub fn connected(&self, from: usize, to: usize) -> bool {
+        !self.cut[from].has(to)
+    }
+
+    /// The delays after which copies of the next message between two nodes arrive.
+    pub fn between_nodes(
+        &mut self,
+        from: usize,
+        to: usize,
+        weather: &Weather,
+        counts: &mut Counts,
+    ) -> [Option<u64>; 2] {
+        let slow = self.slow[from].max(self.slow[to]);
+        let fate = self.fate(Stream::Link(from, to), (from, to), weather, counts);
+        if self.connected(from, to) { fate.map(|d| d.map(|d| d + slow)) } else { [None, None] }
+    }
+
+    /// The same from a client to a node, or back. Clients are numbered behind the nodes.
+    pub fn with_client(
+        &mut self,
+        from: usize,
+        to: usize,
+        weather: &Weather,
+        counts: &mut Counts,
+    ) -> Option<u64> {
+        self.fate(Stream::ClientLink(from, to), (from, to), weather, counts)[0]
+    }
+
+    fn fate(
+        &mut self,
+        stream: Stream,
+        link: (usize, usize),
+        weather: &Weather,
+        counts: &mut Counts,
+    ) -> [Option<u64>; 2] {
+        let sent = &mut self.sent[link.0 * self.width + link.1];
+        *sent += 1;
+        let mut roll = self.dice.roll(stream, *sent);
+        let usual = weather.base + roll.below(weather.jitter);
+        if weather.loss | weather.duplicates | weather.late == 0 {
+            return [Some(usual), None];
+        }
+        if roll.chance(weather.loss) {
+            counts.meet(Mark::Lost);
+            return [None, None];
+        }
+        let late = roll.chance(weather.late);
+        let doubled = roll.chance(weather.duplicates);
+        let delay = roll.magnitude(weather.jitter, weather.latest);
+        let second = weather.base + roll.magnitude(weather.jitter, weather.jitter * 64);
+        if late {
+            counts.meet(Mark::Late);
+        }
+        if doubled {
+            counts.meet(Mark::Doubled);
+        }
+        [Some(if late { usual + delay } else { usual }), doubled.then_some(second)]
+    }
+}

@@ -1,0 +1,410 @@
+//! The world around a node: what a driver does, and what happens to one.
+
+use leasehold_core::faults::Rule;
+use leasehold_core::wire::{self, Frame, PeerItem};
+use leasehold_core::{
+    Answer, Ask, Body, Done, Effect, Event, Input, Instant, Mark as FileMark, Message, NodeFile,
+    NodeId, Outcome, Refusal, Relay, Request, Tell, Ticket,
+};
+
+use crate::dice::{Stream, mix, wide};
+use crate::fault::{Kind, Nodes};
+use crate::host::Asker;
+use crate::marks::Mark;
+use crate::scenario::MS;
+use crate::world::{Happening, World};
+
+/// Steps between two looks at a node's invariants.
+const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 1 } else { 8 };
+
+impl World<'_> {
+    /// Hands `input`, which was sent at `sent`, to a node; or leaves it in front of it.
+    pub(crate) fn feed(&mut self, node: usize, sent: u64, input: Input) {
+        let host = &mut self.hosts[node];
+        if host.node.is_none() {
+            return;
+        }
+        if host.paused {
+            host.inbox.push((sent, input));
+            return;
+        }
+        let now = self.read_clock(node, sent);
+        self.step(node, now, input);
+        self.arrange(node);
+    }
+
+    /// The driver's duty: the clock is read after the message was received, and never goes backwards.
+    fn read_clock(&mut self, node: usize, sent: u64) -> Instant {
+        let host = &mut self.hosts[node];
+        let time = if Rule::ClockAfterReceive.is_out() { sent } else { self.now };
+        host.last.max(host.clock.read(time))
+    }
+
+    fn step(&mut self, number: usize, now: Instant, input: Input) {
+        let host = &mut self.hosts[number];
+        let Some(node) = &mut host.node else { return };
+        host.last = now;
+        self.trace.line(self.now, Some(now), || format!("n{number}"), || format!("<- {input:?}"));
+        self.trace.fold(now.as_micros() ^ mix(wide(number)));
+        if let Input::Request { ticket, .. } = &input {
+            let ticket = *ticket;
+            node.handle(now, input, &mut self.effects);
+            host.take(ticket, now);
+        } else {
+            node.handle(now, input, &mut self.effects);
+        }
+        if let Some(node) = &host.node
+            && self.events.is_multiple_of(CHECK_EVERY)
+        {
+            node.check();
+            self.counts.meet(Mark::StatesChecked);
+        }
+        self.carry_out(number);
+        if let Some(late) = self.hosts[number].overdue() {
+            self.violate(late.rule, late.story);
+        }
+    }
+
+    fn carry_out(&mut self, number: usize) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            let host = &mut self.hosts[number];
+            self.trace.line(
+                self.now,
+                Some(host.last),
+                || format!("n{number}"),
+                || format!("   -> {effect:?}"),
+            );
+            match effect {
+                Effect::Send { to, message } => self.send(number, to, message),
+                Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
+                Effect::Persist(mark, file) => self.persist(number, mark, file),
+                Effect::Event(Event::Expired { .. }) => self.counts.meet(Mark::Expired),
+                Effect::Event(Event::Held { .. } | Event::Released { .. } | Event::Standing(_)) => {
+                }
+            }
+        }
+        self.effects = effects;
+    }
+
+    /// Puts the node's next deadline into the queue, unless an earlier one is there.
+    fn arrange(&mut self, number: usize) {
+        let host = &mut self.hosts[number];
+        let Some(deadline) = host.node.as_ref().and_then(leasehold_core::Node::deadline) else {
+            return;
+        };
+        let time = host.clock.when(deadline).max(self.now + 1);
+        if !host.paused && host.wake.is_none_or(|wake| time < wake) {
+            host.wake = Some(time);
+            self.queue.push(time, Happening::NodeWakes(number));
+        }
+    }
+
+    pub(crate) fn node_wakes(&mut self, number: usize) {
+        let host = &mut self.hosts[number];
+        if host.wake != Some(self.now) || host.paused {
+            return;
+        }
+        host.wake = None;
+        self.tick(number);
+        self.arrange(number);
+    }
+
+    fn tick(&mut self, number: usize) {
+        let now = self.read_clock(number, self.now);
+        let host = &self.hosts[number];
+        if host.node.as_ref().and_then(leasehold_core::Node::deadline).is_some_and(|d| d <= now) {
+            self.step(number, now, Input::Tick);
+        }
+    }
+
+    pub(crate) fn pause(&mut self, nodes: Nodes, begins: bool) {
+        for number in (0..self.hosts.len()).filter(|node| nodes.has(*node)) {
+            let paused = begins || self.held_by(paused_nodes, number);
+            let host = &mut self.hosts[number];
+            if paused == host.paused {
+                continue;
+            }
+            host.paused = paused;
+            if paused {
+                host.wake = None;
+                self.counts.meet(Mark::Pauses);
+                continue;
+            }
+            // One batch: the clock is read once, after everything was received.
+            for (sent, input) in std::mem::take(&mut host.inbox) {
+                let now = self.read_clock(number, sent);
+                self.step(number, now, input);
+            }
+            self.tick(number);
+            self.arrange(number);
+        }
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, mut message: Message) {
+        self.count_message(&message);
+        let Some(to) = self.hosts.iter().position(|host| host.id == to).filter(|to| *to != from)
+        else {
+            return self.violate("the door", format!("n{from} sends to {to:?}: {message:?}"));
+        };
+        self.trace.fold(message.counter ^ wide(to));
+        if self.events.is_multiple_of(self.plan.wire) {
+            self.counts.meet(Mark::WireTrips);
+            match through_wire(&message) {
+                Some(other) if other == message => message = other,
+                other => {
+                    self.violate("the wire", format!("{message:?} came back as {other:?}"));
+                }
+            }
+        }
+        let weather = self.weather(false);
+        let [first, second] = self.network.between_nodes(from, to, &weather, &mut self.counts);
+        let sent = self.now;
+        if let Some(delay) = second {
+            let message = message.clone();
+            self.queue.push(sent + delay, Happening::Deliver { from, to, message, sent });
+        }
+        if let Some(delay) = first {
+            self.queue.push(sent + delay, Happening::Deliver { from, to, message, sent });
+        }
+    }
+
+    fn count_message(&mut self, message: &Message) {
+        let mark = match &message.body {
+            Body::Ask { ask: Ask::Prepare { ballot, .. }, .. } => {
+                let place = usize::try_from(ballot.counter % 32).unwrap_or(0);
+                self.prepared[place] = ballot.counter;
+                Mark::Prepares
+            }
+            Body::Ask { ask: Ask::Accept { ballot, .. }, .. } => {
+                let place = usize::try_from(ballot.counter % 32).unwrap_or(0);
+                if self.prepared[place] != ballot.counter {
+                    self.counts.meet(Mark::ShortPath);
+                }
+                Mark::Accepts
+            }
+            Body::Ask { ask: Ask::Query { .. }, .. } => Mark::Queries,
+            Body::Answer { answer: Answer::NotPromised { .. }, .. } => Mark::NotPromised,
+            Body::Answer { answer: Answer::NotAccepted { .. }, .. } => Mark::NotAccepted,
+            Body::Answer { answer: Answer::Joining, .. } => Mark::Joining,
+            Body::Tell(Tell::Abort { .. }) => Mark::Aborts,
+            Body::Tell(Tell::Forget { .. }) => Mark::Forgets,
+            Body::Tell(Tell::Settle { .. }) => Mark::Settles,
+            Body::Relay(Relay::Forward { .. }) => Mark::Forwards,
+            Body::Answer { .. } | Body::Relay(_) | Body::Found(_) | Body::Standing(_) => return,
+        };
+        self.counts.meet(mark);
+    }
+
+    fn persist(&mut self, number: usize, mark: FileMark, file: NodeFile) {
+        let slow = |kind: &Kind| {
+            if let Kind::SlowDisk(nodes, extra) = kind {
+                nodes.has(number).then_some(*extra)
+            } else {
+                None
+            }
+        };
+        let faults = crate::fault::under_way(&self.plan.faults, &self.active);
+        let slow: u64 = faults.filter_map(slow).sum();
+        let host = &mut self.hosts[number];
+        host.writes += 1;
+        let mut roll = self.dice.roll(Stream::Disk(number), host.writes);
+        let usual = roll.magnitude(50, self.plan.disk.max(100));
+        let busy = host.writing.back().map_or(0, |(time, ..)| *time);
+        let time = busy.max(self.now + usual + slow);
+        self.counts.meet(Mark::FileWrites);
+        let boot = host.boots;
+        host.writing.push_back((time, mark, file));
+        self.queue.push(time, Happening::Written { node: number, boot, mark });
+    }
+
+    pub(crate) fn written(&mut self, number: usize, boot: u64, mark: FileMark) {
+        let host = &mut self.hosts[number];
+        if host.boots != boot || host.node.is_none() {
+            return;
+        }
+        if let Some((_, _, file)) = host.writing.pop_front() {
+            match wire::decode_file(&wire::encode_file(&file)) {
+                Ok(read) if read == file => host.durable = read,
+                other => {
+                    let story = format!("the node file {file:?} came back as {other:?}");
+                    self.violate("the wire", story);
+                }
+            }
+        }
+        self.feed(number, self.now, Input::Persisted(mark));
+    }
+
+    pub(crate) fn crash(&mut self, nodes: Nodes) {
+        for number in (0..self.hosts.len()).filter(|node| nodes.has(*node)) {
+            let host = &mut self.hosts[number];
+            if host.node.is_none() || !self.held_by(crashed_nodes, number) {
+                continue;
+            }
+            let host = &mut self.hosts[number];
+            let mut roll = self.dice.roll(Stream::Disk(number), u64::MAX - host.boots);
+            let under_way = host.writing.len();
+            let kept = roll.index(under_way + 1);
+            self.counts.add(Mark::FilesLost, wide(under_way - kept));
+            let open = host.crash(kept);
+            self.counts.add(Mark::Unanswered, wide(open));
+            self.counts.meet(Mark::Crashes);
+            let who = || format!("n{number}");
+            self.trace.line(self.now, None, who, || format!("CRASH, {open} answers owed"));
+        }
+    }
+
+    pub(crate) fn boot(&mut self, number: usize) {
+        let held = self.held_by(crashed_nodes, number);
+        let host = &mut self.hosts[number];
+        if host.node.is_some() || held {
+            return;
+        }
+        host.boot(number, self.now, self.plan.settings, self.dice, self.plan.wall_error);
+        let (file, last) = (&host.durable, host.last);
+        self.trace.line(self.now, Some(last), || format!("n{number}"), || format!("BOOT {file:?}"));
+        if self.hosts[number].boots > 1 {
+            self.counts.meet(Mark::Restarts);
+        }
+        self.arrange(number);
+        for peer in (0..self.hosts.len()).filter(|peer| *peer != number) {
+            // Its connections broke when it died, whether or not anybody was told.
+            if self.hosts[peer].told[number] {
+                self.push_hint(peer, number, true);
+            }
+        }
+        self.hints();
+    }
+
+    /// Whether each can hear the other.
+    fn in_touch(&self, one: usize, other: usize) -> bool {
+        let up = |node: usize| self.hosts[node].node.is_some() && !self.hosts[node].paused;
+        up(one)
+            && up(other)
+            && self.network.connected(one, other)
+            && self.network.connected(other, one)
+    }
+
+    /// Lets nodes hear of links that are not as they were told.
+    pub(crate) fn hints(&mut self) {
+        for node in 0..self.hosts.len() {
+            for peer in (0..self.hosts.len()).filter(|peer| *peer != node) {
+                if self.hosts[node].node.is_some()
+                    && self.hosts[node].told[peer] != self.in_touch(node, peer)
+                {
+                    self.push_hint(node, peer, false);
+                }
+            }
+        }
+    }
+
+    fn push_hint(&mut self, node: usize, peer: usize, flap: bool) {
+        let mut roll = self.dice.roll(Stream::Hint(node, peer), self.now);
+        let up = flap || self.in_touch(node, peer);
+        let delay = roll.magnitude(100, if up { 50 * MS } else { 500 * MS });
+        self.queue.push(self.now + delay, Happening::Hint { node, peer, flap });
+    }
+
+    pub(crate) fn hint(&mut self, node: usize, peer: usize, flap: bool) {
+        if self.plan.deaf.has(node) && !self.quiet {
+            return;
+        }
+        let wrong = crate::fault::under_way(&self.plan.faults, &self.active)
+            .any(|kind| *kind == Kind::WrongHint { node, peer });
+        let up = self.in_touch(node, peer) != wrong;
+        let peer_id = self.hosts[peer].id;
+        if flap && self.hosts[node].told[peer] {
+            self.hosts[node].told[peer] = false;
+            self.feed(node, self.now, Input::Link { peer: peer_id, up: false });
+        }
+        if self.hosts[node].told[peer] != up {
+            self.hosts[node].told[peer] = up;
+            self.feed(node, self.now, Input::Link { peer: peer_id, up });
+        }
+    }
+
+    pub(crate) fn found_through(&mut self, number: usize) {
+        let host = &mut self.hosts[number];
+        if host.node.is_none() {
+            return;
+        }
+        let ticket = host.ask(Asker::Operator, None);
+        let request = Request::Init { cluster: self.around.cluster, config: self.config.clone() };
+        self.feed(number, self.now, Input::Request { ticket, request });
+    }
+
+    fn answered(&mut self, number: usize, ticket: Ticket, outcome: Outcome) {
+        self.counts.meet(Mark::AnswersJudged);
+        match self.hosts[number].answer(ticket) {
+            Err(wrong) => self.violate(wrong.rule, wrong.story),
+            Ok(Asker::Operator) => {
+                self.operator_hears(&outcome);
+            }
+            Ok(Asker::Client { client, call, op }) => {
+                self.trace.fold(digest(&outcome));
+                self.client_answered(number, client, call, op, outcome);
+            }
+        }
+    }
+}
+
+impl World<'_> {
+    /// "Already founded" is good news if it is this cluster, but says nothing of the nodes that were not reached.
+    fn operator_hears(&mut self, outcome: &Outcome) {
+        let ours = self.around.cluster;
+        match outcome {
+            Outcome::Founded(cluster) if *cluster == ours => {
+                self.settled = true;
+                self.begin_clients();
+            }
+            Outcome::Refused(Refusal::AlreadyFounded { cluster, .. }) if *cluster == ours => {
+                self.begin_clients();
+            }
+            Outcome::Founded(cluster)
+            | Outcome::Refused(Refusal::AlreadyFounded { cluster, .. }) => {
+                self.violate("founding", format!("{cluster:?} is not the cluster of this run"));
+            }
+            Outcome::NotDone(_) => {}
+            Outcome::Done(_)
+            | Outcome::Found(_)
+            | Outcome::Woken(_)
+            | Outcome::Unknown
+            | Outcome::Refused(_) => {
+                self.violate("founding", format!("the operator was told {outcome:?}"));
+            }
+        }
+    }
+}
+
+fn paused_nodes(kind: &Kind) -> Option<Nodes> {
+    if let Kind::Pause(nodes) = kind { Some(*nodes) } else { None }
+}
+
+fn crashed_nodes(kind: &Kind) -> Option<Nodes> {
+    if let Kind::Crash { nodes, .. } = kind { Some(*nodes) } else { None }
+}
+
+fn digest(outcome: &Outcome) -> u64 {
+    match outcome {
+        Outcome::Done(Done { token, .. }) => token.0,
+        Outcome::Found(holder) | Outcome::Woken(holder) => {
+            holder.as_ref().map_or(1, |holder| holder.token.0)
+        }
+        Outcome::Refused(_) => 2,
+        Outcome::NotDone(_) => 3,
+        Outcome::Unknown => 4,
+        Outcome::Founded(_) => 5,
+    }
+}
+
+/// The message as another node would decode it.
+fn through_wire(message: &Message) -> Option<Message> {
+    let mut frame = Frame::default();
+    frame.push(&PeerItem::Message(message.clone())).ok()?;
+    let bytes = frame.take();
+    let (mut items, _) = wire::split_frame(&bytes).ok()??;
+    match wire::take_item::<PeerItem>(&mut items) {
+        Ok(Some(PeerItem::Message(message))) if items.is_empty() => Some(message),
+        _ => None,
+    }
+}

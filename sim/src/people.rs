@@ -1,0 +1,379 @@
+//! The world around clients: what travels between them and nodes, and what they come to believe.
+
+use leasehold_core::{
+    Action, Bytes, Input, Instant, KeyRequest, NotDone, OpId, Outcome, Request, Span,
+};
+
+use crate::client::{Client, ClientEffect, ClientInput};
+use crate::clock::Clock;
+use crate::dice::wide;
+use crate::fault::Kind;
+use crate::history::{Belief, Call, Op, OpIndex, Verdict};
+use crate::host::Asker;
+use crate::marks::Mark;
+use crate::world::{Happening, World};
+
+/// A client with its machine.
+#[derive(Debug)]
+pub struct Person {
+    client: Client,
+    clock: Clock,
+    /// Whether the process stands still.
+    paused: bool,
+    /// Whether it died, and has no successor yet.
+    gone: bool,
+    inbox: Vec<ClientInput>,
+    wake: Option<u64>,
+    /// The place in the history of each of its sendings, with its clock before it sent.
+    sent: Vec<(OpIndex, Instant)>,
+}
+
+impl Person {
+    /// A client and its clock.
+    #[must_use]
+    pub const fn new(client: Client, clock: Clock) -> Self {
+        Self {
+            client,
+            clock,
+            paused: false,
+            gone: false,
+            inbox: Vec::new(),
+            wake: None,
+            sent: Vec::new(),
+        }
+    }
+}
+
+/// A sending as the history notes it; waits are not noted.
+fn noted(action: &Action) -> (OpId, Call, Option<Span>) {
+    match action {
+        Action::Lock { id, value, meta, lease, .. } => {
+            (*id, Call::Lock { value: value.clone(), meta: meta.clone() }, Some(*lease))
+        }
+        Action::Extend { id, owner, lease } => {
+            (*id, Call::Extend { owner: owner.clone() }, Some(*lease))
+        }
+        Action::Update { id, owner, value, .. } => {
+            (*id, Call::Update { owner: owner.clone(), value: value.clone() }, None)
+        }
+        Action::Release { id, owner } => (*id, Call::Release { owner: owner.clone() }, None),
+        Action::Read | Action::WaitHeld | Action::WaitReleased => {
+            (OpId::default(), Call::Read, None)
+        }
+    }
+}
+
+impl World<'_> {
+    /// The number of the probe among the clients.
+    pub(crate) fn probe_number(&self) -> usize {
+        self.people.len()
+    }
+
+    pub(crate) fn begin_clients(&mut self) {
+        if self.founded {
+            return;
+        }
+        self.founded = true;
+        self.trace.line(self.now, None, String::new, || "the cluster is founded".into());
+        for client in 0..self.people.len() {
+            self.arrange_client(client);
+        }
+    }
+
+    pub(crate) fn retire_clients(&mut self) {
+        for client in 0..self.people.len() {
+            self.feed_client(client, ClientInput::Retire);
+        }
+    }
+
+    fn feed_client(&mut self, number: usize, input: ClientInput) {
+        let person = &mut self.people[number];
+        if person.gone {
+            return;
+        }
+        if person.paused {
+            person.inbox.push(input);
+            return;
+        }
+        let now = person.clock.read(self.now);
+        let who = || format!("c{number}");
+        self.trace.line(self.now, Some(now), who, || format!("<- {input:?}"));
+        person.client.handle(now, input, &self.around, &mut self.acts);
+        let mut acts = std::mem::take(&mut self.acts);
+        for act in acts.drain(..) {
+            self.trace.line(
+                self.now,
+                Some(now),
+                || format!("c{number}"),
+                || format!("   -> {act:?}"),
+            );
+            self.act(number, now, act);
+        }
+        self.acts = acts;
+        self.arrange_client(number);
+    }
+
+    fn act(&mut self, number: usize, now: Instant, act: ClientEffect) {
+        match act {
+            ClientEffect::Send { call, to, key, request } => {
+                let op = self.note(number, key, &request.action);
+                let person = &mut self.people[number];
+                let (_, _, lease) = noted(&request.action);
+                let drift = self.plan.settings.timing.max_clock_drift;
+                let bound = lease.map_or(0, |l| person.clock.when(now.after(drift.believed(l))));
+                self.history.ops[op].bound = bound;
+                person.sent.push((op, now));
+                self.dispatch(number, call, op, to, request);
+            }
+            ClientEffect::Cancel { call } => self.withdraw(number, call),
+            ClientEffect::Believe { key, token, until } => {
+                let until = self.people[number].clock.when(until);
+                let belief = Belief { key, client: number, token, from: self.now, until };
+                self.history.believe(belief);
+            }
+            ClientEffect::Disbelieve { key, token } => {
+                self.history.disbelieve(key, number, token, self.now);
+            }
+        }
+    }
+
+    /// Writes a sending down.
+    pub(crate) fn note(&mut self, client: usize, key: usize, action: &Action) -> OpIndex {
+        let (id, call, _) = noted(action);
+        self.counts.meet(Mark::Sendings);
+        if id == OpId::default() || !self.history.ops.iter().rev().take(64).any(|op| op.id == id) {
+            self.counts.meet(Mark::Operations);
+        }
+        self.history.ops.push(Op {
+            key,
+            client,
+            id,
+            call,
+            invoked: self.now,
+            answered: None,
+            verdict: Verdict::Unknown,
+            bound: 0,
+            cancelled: false,
+        });
+        self.routes.push(None);
+        self.history.ops.len() - 1
+    }
+
+    /// Sends a request on its way to a node.
+    pub(crate) fn dispatch(
+        &mut self,
+        client: usize,
+        call: u64,
+        op: OpIndex,
+        to: usize,
+        request: KeyRequest,
+    ) {
+        let weather = self.weather(true);
+        let from = self.hosts.len() + client;
+        if let Some(delay) = self.network.with_client(from, to, &weather, &mut self.counts) {
+            let sent = self.now;
+            let arrival = Happening::Arrive { client, call, op, to, request, sent };
+            self.queue.push(sent + delay, arrival);
+        }
+    }
+
+    pub(crate) fn arrive(
+        &mut self,
+        client: usize,
+        call: u64,
+        op: OpIndex,
+        to: usize,
+        request: KeyRequest,
+        sent: u64,
+    ) {
+        let host = &mut self.hosts[to];
+        if host.node.is_none() {
+            // The connection is refused, and the client knows that nothing was done.
+            self.history.ops[op].verdict = Verdict::Nothing;
+            let back = self.now + self.plan.client_weather.base;
+            self.queue.push(back, Happening::Bounce { client, call });
+            return;
+        }
+        let asker = Asker::Client { client, call, op };
+        let ticket = host.ask(asker, Some(request.patience));
+        self.routes[op] = Some((to, host.boots, ticket));
+        self.feed(to, sent, Input::Request { ticket, request: Request::Key(request) });
+    }
+
+    /// Tells the node that nobody waits for a sending any more.
+    fn withdraw(&mut self, client: usize, call: u64) {
+        let Some((op, _)) =
+            usize::try_from(call).ok().and_then(|call| self.people[client].sent.get(call)).copied()
+        else {
+            return;
+        };
+        self.counts.meet(Mark::Cancelled);
+        if self.history.ops[op].answered.is_none() {
+            self.history.ops[op].cancelled = true;
+        }
+        let to = self.routes[op].map_or(0, |(node, ..)| node);
+        let (weather, from) = (self.weather(true), self.hosts.len() + client);
+        if let Some(delay) = self.network.with_client(from, to, &weather, &mut self.counts) {
+            self.queue.push(self.now + delay, Happening::Cancel { op });
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, op: OpIndex) {
+        let Some((node, boot, ticket)) = self.routes[op] else { return };
+        if self.hosts[node].boots == boot {
+            self.feed(node, self.now, Input::Cancel(ticket));
+        }
+    }
+
+    /// A node answers a sending: note it, and send it on its way to the client.
+    pub(crate) fn client_answered(
+        &mut self,
+        node: usize,
+        client: usize,
+        call: u64,
+        op: OpIndex,
+        outcome: Outcome,
+    ) {
+        let verdict = Verdict::of(&outcome);
+        self.count_answer(op, &outcome, &verdict);
+        if let Outcome::Done(done) = &outcome
+            && let Some(valid) = done.valid_for
+            && let Some(person) = self.people.get_mut(client)
+            && let Some((_, c0)) = usize::try_from(call).ok().and_then(|call| person.sent.get(call))
+        {
+            self.history.ops[op].bound = person.clock.when(c0.after(valid));
+        }
+        let noted = &mut self.history.ops[op];
+        noted.answered = Some(self.now);
+        noted.verdict = verdict;
+        let weather = self.weather(true);
+        let to = self.hosts.len() + client;
+        if let Some(delay) = self.network.with_client(node, to, &weather, &mut self.counts) {
+            self.queue.push(self.now + delay, Happening::Reply { client, call, outcome });
+        }
+    }
+
+    fn count_answer(&mut self, op: OpIndex, outcome: &Outcome, verdict: &Verdict) {
+        let counts = &mut self.counts;
+        match outcome {
+            Outcome::Done(done) => {
+                counts.meet(if done.repeated { Mark::Repeated } else { Mark::Done });
+                match self.history.ops[op].call {
+                    Call::Lock { .. } if !done.repeated => counts.meet(Mark::Acquired),
+                    Call::Extend { .. } => counts.meet(Mark::Extended),
+                    Call::Release { .. } => counts.meet(Mark::Released),
+                    Call::Lock { .. } | Call::Update { .. } | Call::Read => {}
+                }
+            }
+            Outcome::Refused(_) => {
+                counts.meet(Mark::Refused);
+                if let (Call::Lock { meta, .. }, Verdict::Held { meta: other, .. }) =
+                    (&self.history.ops[op].call, verdict)
+                    && meta != other
+                {
+                    counts.meet(Mark::HeldByOther);
+                }
+            }
+            Outcome::Found(_) => counts.meet(Mark::Reads),
+            Outcome::NotDone(NotDone::NotFounded) | Outcome::Woken(_) | Outcome::Founded(_) => {}
+            Outcome::NotDone(_) => counts.meet(Mark::NotDone),
+            Outcome::Unknown => counts.meet(Mark::Unknown),
+        }
+    }
+
+    pub(crate) fn reply(&mut self, client: usize, call: u64, outcome: Outcome) {
+        if client == self.probe_number() {
+            self.feed_probe(Some((call, Some(outcome))));
+        } else {
+            self.feed_client(client, ClientInput::Answer { call, outcome });
+        }
+    }
+
+    pub(crate) fn bounce(&mut self, client: usize, call: u64) {
+        if client == self.probe_number() {
+            self.feed_probe(Some((call, None)));
+        } else {
+            self.feed_client(client, ClientInput::Bounced { call });
+        }
+    }
+
+    fn arrange_client(&mut self, number: usize) {
+        let person = &mut self.people[number];
+        let Some(deadline) = person.client.deadline() else { return };
+        let time = person.clock.when(deadline).max(self.now);
+        if !person.paused && !person.gone && person.wake.is_none_or(|wake| time < wake) {
+            person.wake = Some(time);
+            self.queue.push(time, Happening::ClientWakes(number));
+        }
+    }
+
+    pub(crate) fn client_wakes(&mut self, number: usize) {
+        if number == self.probe_number() {
+            return self.feed_probe(None);
+        }
+        let person = &mut self.people[number];
+        if person.wake != Some(self.now) || person.paused || person.gone {
+            return;
+        }
+        person.wake = None;
+        self.tick_client(number);
+    }
+
+    fn tick_client(&mut self, number: usize) {
+        let person = &mut self.people[number];
+        let now = person.clock.read(self.now);
+        if person.client.deadline().is_some_and(|deadline| deadline <= now) {
+            self.feed_client(number, ClientInput::Tick);
+        } else {
+            self.arrange_client(number);
+        }
+    }
+
+    pub(crate) fn pause_client(&mut self, number: usize, begins: bool) {
+        let paused = begins
+            || crate::fault::under_way(&self.plan.faults, &self.active)
+                .any(|kind| *kind == Kind::PauseClient(number));
+        let person = &mut self.people[number];
+        if person.paused == paused {
+            return;
+        }
+        person.paused = paused;
+        person.wake = None;
+        self.trace.fold(wide(number));
+        if !paused {
+            for input in std::mem::take(&mut person.inbox) {
+                self.feed_client(number, input);
+            }
+            self.tick_client(number);
+        }
+    }
+
+    /// A client's process dies, or another takes its place.
+    pub(crate) fn vanish(&mut self, number: usize, noticed: bool, begins: bool) {
+        let still = crate::fault::under_way(&self.plan.faults, &self.active)
+            .any(|kind| matches!(kind, Kind::Vanish { client, .. } if *client == number));
+        let person = &mut self.people[number];
+        if !begins {
+            person.gone = still;
+            person.wake = None;
+            if self.founded {
+                self.arrange_client(number);
+            }
+            return;
+        }
+        let now = person.clock.read(self.now);
+        let open = person.client.vanish(now);
+        person.gone = true;
+        person.inbox.clear();
+        self.counts.meet(Mark::Vanished);
+        if noticed {
+            for call in open {
+                self.withdraw(number, call);
+            }
+        }
+    }
+
+    pub(crate) fn meta_of(&self, id: OpId) -> Bytes {
+        Bytes::from(id.chain.0.to_le_bytes().as_slice())
+    }
+}

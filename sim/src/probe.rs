@@ -1,0 +1,183 @@
+//! Liveness after healing: once all faults are over, every operation on every key succeeds, in bounded time.
+//!
+//! One more client, which takes one key after the other through lock, extend, update, read and release, asking
+//! another node whenever an answer is not the one it wants.
+
+use leasehold_core::{Action, Bytes, KeyRequest, OpId, Outcome, Owner, Span, Token};
+
+use crate::dice::{Stream, wide};
+use crate::marks::Mark;
+use crate::scenario::{MS, Scenario};
+use crate::world::{Happening, World};
+
+/// Sendings that one operation may take at most.
+const PATIENCE: u64 = 30;
+
+/// Where the probe stands.
+#[derive(Debug)]
+pub struct Probe {
+    key: usize,
+    stage: u32,
+    attempts: u64,
+    /// The operation's identity, drawn anew for each lock.
+    chain: (u64, u64),
+    chains: u64,
+    token: Token,
+    /// The sending whose answer is awaited, and when it is not awaited any more.
+    call: u64,
+    calls: u64,
+    wake: u64,
+    active: bool,
+    lease: Span,
+    patience: Span,
+}
+
+impl Probe {
+    /// The probe of a run.
+    #[must_use]
+    pub fn new(plan: &Scenario) -> Self {
+        let timing = &plan.settings.timing;
+        Self {
+            key: 0,
+            stage: 0,
+            attempts: 0,
+            chain: (0, 0),
+            chains: 0,
+            token: Token(0),
+            call: 0,
+            calls: 0,
+            wake: 0,
+            active: false,
+            lease: timing.max_lease,
+            patience: timing.op_timeout,
+        }
+    }
+
+    fn action(&self, meta: Bytes) -> Action {
+        let id = OpId { chain: self.chain, step: self.stage };
+        let owner = Owner { value: None, token: Some(self.token) };
+        match self.stage {
+            0 => Action::Lock {
+                id,
+                value: Bytes::from("probe"),
+                meta,
+                lease: self.lease,
+                delay: Span::ZERO,
+                wait: Span::ZERO,
+            },
+            1 => Action::Extend { id, owner, lease: self.lease },
+            2 => Action::Update { id, owner, value: Bytes::from("probe2"), meta: None },
+            3 => Action::Read,
+            _ => Action::Release { id, owner },
+        }
+    }
+}
+
+impl World<'_> {
+    pub(crate) fn begin_probe(&mut self) {
+        if !self.founded {
+            let story = format!("the cluster was not founded in {} attempts", self.attempts);
+            self.violate("liveness", story);
+            self.ended = true;
+            return;
+        }
+        self.trace.line(self.now, None, String::new, || "now everything must work".into());
+        self.judge_standings();
+        self.probe.active = true;
+        self.probe_again(0);
+    }
+
+    /// Asks, again or for the first time, after a pause.
+    fn probe_again(&mut self, pause: u64) {
+        self.probe.wake = self.now + pause;
+        self.probe.call = u64::MAX;
+        let number = self.probe_number();
+        self.queue.push(self.probe.wake, Happening::ClientWakes(number));
+    }
+
+    fn ask_probe(&mut self) {
+        let number = self.probe_number();
+        self.probe.attempts += 1;
+        if self.probe.attempts > PATIENCE {
+            let (key, stage) = (self.probe.key, self.probe.stage);
+            let story = format!(
+                "operation {stage} on k{key} failed {PATIENCE} times after all faults were over"
+            );
+            self.violate("liveness", story);
+            self.ended = true;
+            return;
+        }
+        if self.probe.stage == 0 {
+            self.probe.chains += 1;
+            let mut roll = self.dice.roll(Stream::Client(number), self.probe.chains);
+            self.probe.chain = (roll.bits(), roll.bits());
+        }
+        let meta = self.meta_of(OpId { chain: self.probe.chain, step: 0 });
+        let action = self.probe.action(meta);
+        let op = self.note(number, self.probe.key, &action);
+        self.probe.call = self.probe.calls;
+        self.probe.calls += 1;
+        let to =
+            (self.probe.key + usize::try_from(self.probe.attempts).unwrap_or(0)) % self.hosts.len();
+        let request = KeyRequest {
+            key: self.around.keys[self.probe.key].clone(),
+            patience: self.probe.patience,
+            action,
+        };
+        self.dispatch(number, self.probe.call, op, to, request);
+        self.probe.wake = self.now + self.probe.patience.times(2).as_micros();
+        self.queue.push(self.probe.wake, Happening::ClientWakes(number));
+    }
+
+    /// The probe's time came, or an answer (`None`: the node was not there).
+    pub(crate) fn feed_probe(&mut self, answer: Option<(u64, Option<Outcome>)>) {
+        if !self.probe.active {
+            return;
+        }
+        let Some((call, outcome)) = answer else {
+            if self.now == self.probe.wake {
+                self.ask_probe();
+            }
+            return;
+        };
+        if call != self.probe.call {
+            return;
+        }
+        let stage = self.probe.stage;
+        match outcome {
+            Some(Outcome::Done(done)) => {
+                if stage == 0 {
+                    self.probe.token = done.token;
+                }
+                self.pass_probe();
+            }
+            Some(Outcome::Found(Some(_))) => self.pass_probe(),
+            Some(Outcome::Refused(_) | Outcome::Found(None)) => {
+                // An earlier sending's effect, or the lease ran out: from the start.
+                self.probe.stage = 0;
+                self.probe_again(self.probe.lease.as_micros() / 8 + MS);
+            }
+            Some(
+                Outcome::NotDone(_) | Outcome::Unknown | Outcome::Woken(_) | Outcome::Founded(_),
+            )
+            | None => self.probe_again(20 * MS),
+        }
+    }
+
+    fn pass_probe(&mut self) {
+        self.counts.meet(Mark::ProbesJudged);
+        self.probe.attempts = 0;
+        self.probe.stage += 1;
+        if self.probe.stage == 5 {
+            self.probe.stage = 0;
+            self.probe.key += 1;
+        }
+        if self.probe.key == self.around.keys.len() {
+            self.probe.active = false;
+            self.queue.push(self.now + self.silence(), Happening::End);
+        } else {
+            self.trace.fold(wide(self.probe.key));
+            self.probe_again(0);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What a seed contains, drawn once and then plain data.
+//!
+//! Swarm testing (Groce and others, 2012): a run in which everything goes wrong a little finds less than many runs
+//! in each of which a few things go wrong a lot. So a seed draws a profile, the profile says how likely each kind of
+//! fault is to be on at all, and what is on draws its magnitude log-uniformly.
+
+use leasehold_core::{Drift, Limits, Settings, Span, Timing};
+
+use crate::dice::{Dice, Roll, Stream};
+use crate::fault::{self, Fault, Nodes};
+
+/// Milliseconds in microseconds.
+pub const MS: u64 = 1_000;
+/// Seconds in microseconds.
+pub const SECOND: u64 = 1_000 * MS;
+
+/// The kinds of bad days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Hardly anything goes wrong.
+    Calm,
+    /// Messages are lost, doubled, late.
+    Lossy,
+    /// The network falls apart, in every way it can.
+    Partitions,
+    /// Single nodes crash.
+    Crash,
+    /// A majority, or all, crash at once.
+    MajorityCrash,
+    /// Disks, links and processes are slow.
+    Slow,
+    /// Clocks at their extremes, leases short against delays.
+    Edge,
+    /// Some of everything.
+    Mixed,
+}
+
+impl Profile {
+    /// All of them, with how many seeds of a hundred have them, and what they are called.
+    pub const ALL: [(u64, Self, &'static str); 8] = [
+        (6, Self::Calm, "calm"),
+        (11, Self::Lossy, "lossy"),
+        (12, Self::Partitions, "partitions"),
+        (19, Self::Crash, "crash"),
+        (12, Self::MajorityCrash, "majority-crash"),
+        (8, Self::Slow, "slow"),
+        (12, Self::Edge, "edge"),
+        (20, Self::Mixed, "mixed"),
+    ];
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, profile, _)| *profile == self).map_or("", |(_, _, name)| name)
+    }
+}
+
+/// How messages travel while nothing in particular is wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    /// The shortest delay, in microseconds.
+    pub base: u64,
+    /// What may come on top, evenly.
+    pub jitter: u64,
+    /// Messages lost, of a million.
+    pub loss: u64,
+    /// Messages that arrive twice, of a million.
+    pub duplicates: u64,
+    /// Messages that are much too late, of a million.
+    pub late: u64,
+    /// How late those are at most.
+    pub latest: u64,
+}
+
+/// The nature of one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// Whether it calls itself what others call themselves, too.
+    pub shared: bool,
+    /// Which node it talks to.
+    pub choice: Choice,
+    /// Operations it begins before it retires.
+    pub operations: u64,
+    /// Longest pause between two operations, in microseconds.
+    pub pause: u64,
+    /// Longest lease it asks for.
+    pub lease: u64,
+    /// Longest lock-delay it asks for.
+    pub delay: u64,
+    /// Longest patience.
+    pub patience: u64,
+    /// Operations that are cancelled when they take too long, of a million.
+    pub cancels: u64,
+    /// Operations that are sent again when they took too long, of a million.
+    pub resends: u64,
+}
+
+/// Which node a client talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The same until it fails.
+    Sticky,
+    /// The key's home.
+    Home,
+    /// Any.
+    Any,
+}
+
+/// Everything that a seed contains but the dice of single decisions.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The seed.
+    pub seed: u64,
+    /// The kind of bad day.
+    pub profile: Profile,
+    /// How many masters.
+    pub masters: usize,
+    /// How many keys.
+    pub keys: usize,
+    /// The cluster's settings.
+    pub settings: Settings,
+    /// The clients.
+    pub clients: Vec<Habits>,
+    /// Clocks that are held at an extreme (`true`: fast), nodes first, then clients.
+    pub pinned: Vec<Option<bool>>,
+    /// How far wall clocks may be off at a boot, in microseconds.
+    pub wall_error: u64,
+    /// The longest that a write of the node file usually takes.
+    pub disk: u64,
+    /// The network between nodes.
+    pub weather: Weather,
+    /// The network between clients and nodes.
+    pub client_weather: Weather,
+    /// Nodes that never hear that a link is up, so that each is the home of all keys in its own eyes.
+    pub deaf: Nodes,
+    /// When the operator founds the cluster.
+    pub founding: u64,
+    /// When clients stop and all faults end.
+    pub quiet: u64,
+    /// What goes wrong when.
+    pub faults: Vec<Fault>,
+    /// One message in so many is encoded and decoded on its way.
+    pub wire: u64,
+    /// Whether clients send blocking locks.
+    pub blocking: bool,
+}
+
+impl Scenario {
+    /// What `seed` contains.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let dice = Dice::new(seed);
+        let mut roll = dice.roll(Stream::Scenario, 0);
+        let weights = Profile::ALL.map(|(weight, profile, _)| (weight, profile));
+        let profile = roll.weighted(&weights).unwrap_or(Profile::Mixed);
+        let masters =
+            roll.weighted(&[(60, 3), (18, 5), (6, 1), (5, 2), (6, 4), (5, 7)]).unwrap_or(3);
+        let keys = match roll.below(20) {
+            0..=7 => 1,
+            8..=12 => 2,
+            13..=16 => 3 + roll.index(2),
+            _ => 5 + roll.index(12),
+        };
+        let timing = draw_timing(&mut dice.roll(Stream::Scenario, 1), profile);
+        let mut roll = dice.roll(Stream::Scenario, 2);
+        let weather = draw_weather(&mut roll, profile, &timing);
+        let mut client_weather = draw_weather(&mut roll, profile, &timing);
+        client_weather.duplicates = 0;
+        let mut roll = dice.roll(Stream::Scenario, 3);
+        let quiet = roll.between(9 * SECOND, 24 * SECOND);
+        let count = 1 + roll.below(4) + if roll.one_in(3) { roll.below(5) } else { 0 };
+        let total = roll.between(130, 300);
+        let clients = (100..100 + count)
+            .map(|number| {
+                let mut roll = dice.roll(Stream::Scenario, number);
+                draw_habits(&mut roll, total / count, quiet, &timing)
+            })
+            .collect();
+        let mut scenario = Self {
+            seed,
+            profile,
+            masters,
+            keys,
+            settings: Settings { timing, limits: Limits::default() },
+            pinned: draw_pins(&mut dice.roll(Stream::Scenario, 4), profile),
+            clients,
+            wall_error: roll
+                .weighted(&[(6, 50 * MS), (3, 5 * SECOND), (1, 7_200 * SECOND)])
+                .unwrap_or(0),
+            disk: roll.magnitude(100, 20 * MS),
+            weather,
+            client_weather,
+            deaf: draw_deaf(&mut dice.roll(Stream::Scenario, 5), masters),
+            founding: 20 * MS,
+            quiet,
+            faults: Vec::new(),
+            wire: roll.magnitude(8, 128),
+            blocking: false,
+        };
+        scenario.faults = fault::draw(dice, &scenario);
+        scenario
+    }
+}
+
+fn draw_timing(roll: &mut Roll, profile: Profile) -> Timing {
+    let span = |roll: &mut Roll, low, high| Span::from_micros(roll.magnitude(low, high));
+    let longest = if profile == Profile::Slow { 2 * SECOND } else { SECOND };
+    let drifts: &[(u64, u32)] = if profile == Profile::Edge {
+        &[(1, 1_000), (2, 10_000), (3, 50_000)]
+    } else {
+        &[(1, 100), (4, 1_000), (2, 10_000), (1, 50_000)]
+    };
+    Timing {
+        max_lease: span(roll, 400 * MS, 4 * SECOND),
+        op_timeout: span(roll, 150 * MS, longest),
+        promise_timeout: span(roll, 150 * MS, longest),
+        sync_timeout: span(roll, 50 * MS, 500 * MS),
+        max_clock_drift: Drift::from_ppm(roll.weighted(drifts).unwrap_or(1_000)),
+    }
+}
+
+fn draw_weather(roll: &mut Roll, profile: Profile, timing: &Timing) -> Weather {
+    let round = timing.op_timeout.as_micros().min(timing.promise_timeout.as_micros());
+    let base = roll.magnitude(50, round / 60);
+    let jitter = roll.magnitude(10, round / 30);
+    // What is on at all, then how much of it.
+    let on = |roll: &mut Roll, percent: u64, most: u64| {
+        let amount = roll.magnitude(1_000, most);
+        if roll.below(100) < percent { amount } else { 0 }
+    };
+    let (likely, most) = match profile {
+        Profile::Calm => (5, 2_000),
+        Profile::Lossy => (90, 250_000),
+        Profile::Mixed => (60, 100_000),
+        Profile::Slow | Profile::Partitions => (40, 50_000),
+        Profile::Crash | Profile::MajorityCrash | Profile::Edge => (35, 50_000),
+    };
+    let latest = match roll.below(12) {
+        0 => timing.horizon().times(2).as_micros(),
+        1..=5 => timing.max_lease.plus(timing.op_timeout).as_micros(),
+        _ => round.saturating_mul(2),
+    };
+    Weather {
+        base,
+        jitter,
+        loss: on(roll, likely, most),
+        duplicates: on(roll, likely, most),
+        late: on(roll, likely, most),
+        latest,
+    }
+}
+
+fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing) -> Habits {
+    let operations = share.max(12);
+    let lease = timing.max_lease.as_micros();
+    let mean_pause = quiet / operations;
+    let delay = roll.magnitude(1, lease / 4);
+    let patience = timing.op_timeout.as_micros();
+    let choices = [(4, Choice::Sticky), (3, Choice::Home), (3, Choice::Any)];
+    Habits {
+        shared: roll.one_in(3),
+        choice: roll.weighted(&choices).unwrap_or(Choice::Any),
+        operations,
+        pause: roll.magnitude(mean_pause / 2, mean_pause * 3),
+        lease: roll.magnitude((lease / 8).max(150 * MS), lease * 3 / 4),
+        delay: if roll.one_in(5) { delay } else { 0 },
+        patience: roll.magnitude(patience / 2, patience * 2),
+        cancels: if roll.one_in(3) { roll.magnitude(10_000, 900_000) } else { 0 },
+        resends: if roll.one_in(4) { 0 } else { roll.magnitude(100_000, 950_000) },
+    }
+}
+
+/// In most runs no node is deaf. Where some are, coordinators get in each other's way all the time.
+fn draw_deaf(roll: &mut Roll, masters: usize) -> Nodes {
+    let all = roll.one_in(2);
+    let none = !roll.one_in(6);
+    (0..masters).fold(Nodes::default(), |set, node| {
+        let deaf = roll.one_in(2) || all;
+        if deaf && !none { set.with(node) } else { set }
+    })
+}
+
+fn draw_pins(roll: &mut Roll, profile: Profile) -> Vec<Option<bool>> {
+    let all = profile == Profile::Edge || roll.one_in(8);
+    let some = roll.one_in(2);
+    (0..16)
+        .map(|_| {
+            let fast = roll.one_in(2);
+            let pinned = roll.one_in(3);
+            (all || (some && pinned)).then_some(fast)
+        })
+        .collect()
+}

@@ -1,0 +1,311 @@
+//! One run: nodes, clients, clocks and a network, and everything that happens between them in one queue.
+//!
+//! The world is the only one who knows true time. It carries out what nodes and clients want, as a driver would, and
+//! writes down what was asked, answered and believed. A run has four parts: the founding, a time in which things go
+//! wrong, a horizon of silence after which every operation must succeed again, and one more after which nothing may be
+//! left.
+//!
+//! `nodes.rs` is the world around a node, `people.rs` around clients, `judge.rs` the end.
+
+use leasehold_core::{
+    ClusterId, Config, Effects, Epoch, Input, Key, KeyRequest, Mark as FileMark, Member, Message,
+    NodeFile, NodeId, Outcome,
+};
+
+use crate::check::Violation;
+use crate::client::{Client, ClientEffect, Surroundings};
+use crate::clock::Clock;
+use crate::dice::{Dice, Stream, wide};
+use crate::fault::{Kind, Nodes};
+use crate::history::{History, OpIndex};
+use crate::host::Host;
+use crate::marks::{Counts, Mark};
+use crate::network::Network;
+use crate::people::Person;
+use crate::probe::Probe;
+use crate::queue::Queue;
+use crate::scenario::{MS, SECOND, Scenario, Weather};
+use crate::trace::Trace;
+
+/// More events than any healthy run has.
+const RUNAWAY: u64 = 600_000;
+
+/// Something that is going to happen.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A message reaches a node.
+    Deliver { from: usize, to: usize, message: Message, sent: u64 },
+    /// A node's deadline.
+    NodeWakes(usize),
+    /// The node file of this boot is on disk.
+    Written { node: usize, boot: u64, mark: FileMark },
+    /// A node learns how its link is.
+    Hint { node: usize, peer: usize, flap: bool },
+    /// A client's request reaches a node.
+    Arrive { client: usize, call: u64, op: OpIndex, to: usize, request: KeyRequest, sent: u64 },
+    /// The news that nobody waits reaches a node.
+    Cancel { op: OpIndex },
+    /// An answer reaches a client.
+    Reply { client: usize, call: u64, outcome: Outcome },
+    /// A client learns that its request reached nobody.
+    Bounce { client: usize, call: u64 },
+    /// A client's deadline.
+    ClientWakes(usize),
+    /// A fault begins, or ends.
+    Fault { number: usize, begins: bool },
+    /// Nodes crash.
+    Crash(Nodes),
+    /// A node starts.
+    Boot(usize),
+    /// The operator tries to found the cluster.
+    Operator,
+    /// Faults and clients are at their end.
+    Quiet,
+    /// Everything must work again.
+    Probe,
+    /// Nothing may be left.
+    End,
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct World<'a> {
+    pub(crate) plan: &'a Scenario,
+    pub(crate) dice: Dice,
+    pub(crate) now: u64,
+    pub(crate) queue: Queue<Happening>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) people: Vec<Person>,
+    pub(crate) probe: Probe,
+    pub(crate) around: Surroundings,
+    pub(crate) config: Config,
+    pub(crate) network: Network,
+    pub(crate) active: Vec<bool>,
+    pub(crate) quiet: bool,
+    pub(crate) founded: bool,
+    pub(crate) settled: bool,
+    pub(crate) attempts: u64,
+    pub(crate) looks: u64,
+    pub(crate) ended: bool,
+    pub(crate) effects: Effects,
+    pub(crate) acts: Vec<ClientEffect>,
+    /// Where each sending stands in front of a node: node, boot, ticket.
+    pub(crate) routes: Vec<Option<(usize, u64, leasehold_core::Ticket)>>,
+    /// Ballots that were prepared lately, to tell the short path.
+    pub(crate) prepared: [u64; 32],
+    /// What happened, seen from outside.
+    pub history: History,
+    /// What was met.
+    pub counts: Counts,
+    /// What went wrong.
+    pub violations: Vec<Violation>,
+    /// What happened, in lines.
+    pub trace: Trace,
+    /// Things that happened.
+    pub events: u64,
+}
+
+impl<'a> World<'a> {
+    /// The world of `plan`, before anything happened. `traced` keeps a readable trace.
+    #[must_use]
+    pub fn new(plan: &'a Scenario, traced: bool) -> Self {
+        let dice = Dice::new(plan.seed);
+        let drift = u64::from(plan.settings.timing.max_clock_drift.ppm());
+        let clock = |number: usize| {
+            let pinned = plan.pinned.get(number).copied().flatten();
+            Clock::new(dice, number, drift, pinned)
+        };
+        let masters: Vec<Member> = (0..plan.masters).map(|number| member(dice, number)).collect();
+        let hosts = masters.iter().enumerate().map(|(number, member)| {
+            let file = NodeFile::new(member.name.clone(), member.id);
+            Host::new(file, clock(number), plan.masters)
+        });
+        let people = plan.clients.iter().enumerate().map(|(number, habits)| {
+            let mut clock = clock(plan.masters + number);
+            let now = clock.read(0);
+            Person::new(Client::new(number, *habits, dice, plan.masters, now), clock)
+        });
+        let mut roll = dice.roll(Stream::Operator, 0);
+        let around = Surroundings {
+            cluster: ClusterId(roll.bits(), roll.bits()),
+            nodes: masters.iter().map(|member| member.id).collect(),
+            keys: (0..plan.keys).map(|number| Key::from(format!("k{number}"))).collect(),
+        };
+        Self {
+            plan,
+            dice,
+            now: 0,
+            queue: Queue::default(),
+            hosts: hosts.collect(),
+            people: people.collect(),
+            probe: Probe::new(plan),
+            around,
+            config: Config { epoch: Epoch(1), masters, replicas: Vec::new() },
+            network: Network::new(dice, plan.masters, plan.clients.len() + 1),
+            active: vec![false; plan.faults.len()],
+            quiet: false,
+            founded: false,
+            settled: false,
+            attempts: 0,
+            looks: 0,
+            ended: false,
+            effects: Effects::new(),
+            acts: Vec::new(),
+            routes: Vec::new(),
+            prepared: [0; 32],
+            history: History::default(),
+            counts: Counts::default(),
+            violations: Vec::new(),
+            trace: Trace::new(traced),
+            events: 0,
+        }
+    }
+
+    /// Lets everything happen, and judges it.
+    pub fn run(&mut self) {
+        for node in 0..self.hosts.len() {
+            self.queue.push(0, Happening::Boot(node));
+        }
+        self.queue.push(self.plan.founding, Happening::Operator);
+        // One later: faults that end just then are over.
+        self.queue.push(self.plan.quiet + 1, Happening::Quiet);
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            self.queue.push(fault.from, Happening::Fault { number, begins: true });
+            self.queue.push(fault.until, Happening::Fault { number, begins: false });
+        }
+        while !self.ended
+            && let Some((time, thing)) = self.queue.pop()
+        {
+            self.now = time;
+            self.events += 1;
+            self.trace.fold(time);
+            if self.events > RUNAWAY {
+                self.violate("liveness", format!("{RUNAWAY} events and no end: a busy loop"));
+                break;
+            }
+            self.happen(thing);
+        }
+        self.judge();
+    }
+
+    fn happen(&mut self, thing: Happening) {
+        match thing {
+            Happening::Deliver { from, to, message, sent } => {
+                let from = self.hosts[from].id;
+                self.feed(to, sent, Input::Message { from, message });
+            }
+            Happening::NodeWakes(node) => self.node_wakes(node),
+            Happening::Written { node, boot, mark } => self.written(node, boot, mark),
+            Happening::Hint { node, peer, flap } => self.hint(node, peer, flap),
+            Happening::Arrive { client, call, op, to, request, sent } => {
+                self.arrive(client, call, op, to, request, sent);
+            }
+            Happening::Cancel { op } => self.cancel(op),
+            Happening::Reply { client, call, outcome } => self.reply(client, call, outcome),
+            Happening::Bounce { client, call } => self.bounce(client, call),
+            Happening::ClientWakes(client) => self.client_wakes(client),
+            Happening::Fault { number, begins } => self.fault(number, begins),
+            Happening::Crash(nodes) => self.crash(nodes),
+            Happening::Boot(node) => self.boot(node),
+            Happening::Operator => self.operate(),
+            Happening::Quiet => self.be_quiet(),
+            Happening::Probe => self.begin_probe(),
+            Happening::End => self.judge_records(),
+        }
+    }
+
+    pub(crate) fn violate(&mut self, rule: &'static str, story: String) {
+        let line = format!("VIOLATION of {rule}: {story}");
+        self.trace.line(self.now, None, String::new, || line);
+        self.violations.push(Violation { rule, story });
+    }
+
+    /// The weather now, between nodes or with clients.
+    pub(crate) fn weather(&self, with_client: bool) -> Weather {
+        let weather = if with_client { self.plan.client_weather } else { self.plan.weather };
+        if self.quiet { Weather { loss: 0, duplicates: 0, late: 0, ..weather } } else { weather }
+    }
+
+    fn fault(&mut self, number: usize, begins: bool) {
+        let fault = self.plan.faults[number];
+        self.active[number] = begins;
+        self.trace.line(self.now, None, String::new, || {
+            format!("{} {:?}", if begins { "FAULT begins:" } else { "fault ends:" }, fault.kind)
+        });
+        match fault.kind {
+            Kind::Cut(_) | Kind::Slow(..) => {
+                self.network.reshape(&self.plan.faults, &self.active);
+                if begins {
+                    self.counts.meet(Mark::Cuts);
+                }
+            }
+            Kind::Pause(nodes) => {
+                self.pause(nodes, begins);
+            }
+            Kind::PauseClient(client) => self.pause_client(client, begins),
+            Kind::Crash { nodes, drain: true } if begins => {
+                for node in (0..self.hosts.len()).filter(|node| nodes.has(*node)) {
+                    self.feed(node, self.now, Input::Drain);
+                }
+                let grace = ((fault.until - fault.from) / 2).min(50 * MS);
+                self.queue.push(self.now + grace, Happening::Crash(nodes));
+            }
+            Kind::Crash { nodes, .. } if begins => self.crash(nodes),
+            Kind::Crash { nodes, .. } => self.restart(number, nodes),
+            Kind::WrongHint { node, peer } if node != peer => {
+                self.queue.push(self.now, Happening::Hint { node, peer, flap: false });
+            }
+            Kind::WrongHint { .. } | Kind::SlowDisk(..) => {}
+            Kind::Vanish { client, noticed } => self.vanish(client, noticed, begins),
+        }
+        self.hints();
+    }
+
+    fn restart(&mut self, number: usize, nodes: Nodes) {
+        for node in (0..self.hosts.len()).filter(|node| nodes.has(*node)) {
+            let mut roll = self.dice.roll(Stream::Restart(number), wide(node));
+            self.queue.push(self.now + roll.magnitude(100, 100 * MS), Happening::Boot(node));
+        }
+    }
+
+    /// Whether `node` is among those that a fault of this kind holds.
+    pub(crate) fn held_by(&self, which: impl Fn(&Kind) -> Option<Nodes>, node: usize) -> bool {
+        crate::fault::under_way(&self.plan.faults, &self.active)
+            .filter_map(which)
+            .any(|nodes| nodes.has(node))
+    }
+
+    fn be_quiet(&mut self) {
+        self.quiet = true;
+        self.trace.line(self.now, None, String::new, || "all faults end, clients retire".into());
+        self.retire_clients();
+        self.hints();
+        self.queue.push(self.now + self.silence(), Happening::Probe);
+    }
+
+    /// After this every lease, every operation and every wait of a restarted node is over.
+    pub(crate) fn silence(&self) -> u64 {
+        let timing = &self.plan.settings.timing;
+        let operations = timing.op_timeout.plus(timing.promise_timeout).times(3);
+        let sum = timing.horizon().plus(operations).plus(timing.max_lease);
+        timing.max_clock_drift.outlasting(sum).as_micros() + SECOND
+    }
+
+    fn operate(&mut self) {
+        if self.settled {
+            return;
+        }
+        self.attempts += 1;
+        let mut roll = self.dice.roll(Stream::Operator, self.attempts);
+        let node = roll.index(self.hosts.len());
+        self.found_through(node);
+        self.queue.push(self.now + 300 * MS, Happening::Operator);
+    }
+}
+
+fn member(dice: Dice, number: usize) -> Member {
+    let id = NodeId(dice.roll(Stream::Boot(number), 0).bits());
+    let address = |port: u16| format!("n{number}:{port}");
+    let name = format!("n{number}");
+    Member { id, name, peer: address(1), client: address(2), http: address(3) }
+}

@@ -47,16 +47,14 @@ impl Node {
         let active = self.sync.is_active();
         let mut scene = membership::Scene {
             now: self.now,
-            fresh: self.clock.fresh(self.now),
+            clock: &mut self.clock,
             voting: self.peers.voting(active),
             disk: &mut self.disk,
             post: &mut post,
             answers: &mut answers,
             active,
-            seen: 0,
         };
         let result = work(&mut self.membership, &mut scene);
-        self.clock.observe(scene.seen);
         self.carry_out(post, answers, out);
         result
     }
@@ -75,21 +73,21 @@ impl Node {
         }
     }
 
-    /// To a peer, or, for a step of a founding or of a change, to this node itself.
-    fn deliver(&mut self, to: NodeId, body: Body, out: &mut Effects) {
+    /// To a peer, or, for a step of a founding or of a change and for what a replica learns, to this node itself.
+    pub(super) fn deliver(&mut self, to: NodeId, body: Body, out: &mut Effects) {
         if to != self.peers.me {
             return self.send(to, body, out);
         }
         match body {
             Body::Found(step) => self.found(out, |founding, desk| founding.take(desk, to, step)),
             Body::Change(step) => self.on_change(to, step, out),
+            Body::Feed(feed) => self.on_feed(to, feed, out),
             Body::Ask { .. }
             | Body::Answer { .. }
             | Body::Tell(_)
             | Body::Relay(_)
             | Body::Standing(_)
-            | Body::Snapshot(_)
-            | Body::Feed(_) => {}
+            | Body::Snapshot(_) => {}
         }
     }
 
@@ -354,7 +352,9 @@ impl Node {
                 if !self.sync.learns() {
                     return;
                 }
-                if !self.senders.batch(from, boot, number, facts.is_empty()) {
+                // Of its own changes it misses none.
+                let known = from == self.peers.me;
+                if !known && !self.senders.batch(from, boot, number, facts.is_empty()) {
                     self.sync.behind(self.now);
                 }
                 for fact in facts {
@@ -365,7 +365,7 @@ impl Node {
                         self.changed(event, out);
                     }
                 }
-                self.send(from, Body::Feed(Feed::Got { boot, number }), out);
+                self.deliver(from, Body::Feed(Feed::Got { boot, number }), out);
             }
             Feed::Got { boot, number } => self.feeder.acknowledged(from, boot, number),
         }

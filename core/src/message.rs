@@ -47,7 +47,7 @@ pub enum Body {
     /// The founding of a cluster.
     Found(Found),
     /// How the sender is, every second and whenever it changes.
-    Standing(Standing),
+    Standing(Presence),
     /// Copies of what masters keep, for one that lost it or never had it.
     Snapshot(Snapshot),
     /// The next configuration.
@@ -170,6 +170,15 @@ pub enum Tell {
     },
 }
 
+/// How a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Presence {
+    /// Whether it votes, learns, or does not know yet.
+    pub standing: Standing,
+    /// Tells its boots apart.
+    pub boot: u64,
+}
+
 /// A request of another node's client. Each is named by a ballot that its sender drew for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Relay {
@@ -177,6 +186,8 @@ pub enum Relay {
     Forward {
         /// The sender's name for it.
         name: Ballot,
+        /// The boot of the receiver that is meant. Another boot knows nothing of the names that were taken.
+        boot: u64,
         /// The request.
         request: KeyRequest,
     },

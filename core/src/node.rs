@@ -20,7 +20,7 @@ use crate::feed::{Feeder, Senders};
 use crate::founding::Founding;
 use crate::members::NodeId;
 use crate::membership::Membership;
-use crate::message::{Answer, Ask, Body, Change, Message, Relay, Tell};
+use crate::message::{Answer, Ask, Body, Change, Message, Presence, Relay, Tell};
 use crate::peers::{Peers, STANDING_EVERY};
 use crate::relay::Relays;
 use crate::request::{NotDone, Outcome, Request, Standing, Status};
@@ -240,6 +240,14 @@ impl Node {
         if standing == Standing::Active && self.draining { Standing::Draining } else { standing }
     }
 
+    const fn boot(&self) -> u64 {
+        self.clock.proposer()
+    }
+
+    fn presence(&self) -> Presence {
+        Presence { standing: self.standing(), boot: self.boot() }
+    }
+
     /// What time does, before anything else sees the state.
     fn expire(&mut self, out: &mut Effects) {
         let now = self.now;
@@ -277,7 +285,7 @@ impl Node {
         if now >= self.tell_at {
             self.tell_at = now.after(STANDING_EVERY);
             for peer in self.peers.linked() {
-                self.send(peer, Body::Standing(self.standing()), out);
+                self.send(peer, Body::Standing(self.presence()), out);
             }
             self.reap(out);
         }
@@ -309,7 +317,7 @@ impl Node {
         if core::mem::replace(&mut self.told, standing) != standing {
             out.push(Effect::Event(Event::Standing(standing)));
             for peer in self.peers.linked() {
-                self.send(peer, Body::Standing(standing), out);
+                self.send(peer, Body::Standing(self.presence()), out);
             }
         }
     }
@@ -323,7 +331,7 @@ impl Node {
         }
         match message.body {
             Body::Found(step) => self.found(out, |founding, desk| founding.take(desk, from, step)),
-            Body::Standing(standing) => self.on_standing(from, standing, message.epoch, out),
+            Body::Standing(presence) => self.on_standing(from, presence, message.epoch, out),
             Body::Change(step @ Change::Adopt { .. }) => self.on_change(from, step, out),
             Body::Relay(relay) => self.relay(from, relay, out),
             // A vote of another epoch counts for nothing in this one.
@@ -360,7 +368,7 @@ impl Node {
             let adopt = Change::Adopt { cluster, config: config.clone() };
             self.send(from, Body::Change(adopt), out);
         } else if !matches!(message.body, Body::Change(Change::Adopt { .. })) {
-            self.send(from, Body::Standing(self.standing()), out);
+            self.send(from, Body::Standing(self.presence()), out);
         }
     }
 

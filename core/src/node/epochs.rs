@@ -13,8 +13,8 @@ use crate::feed::Senders;
 use crate::founding::{self, Founding};
 use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
 use crate::membership::{self, Membership};
-use crate::message::{Body, Change, Copied, Feed, Found, Snapshot};
-use crate::request::{Standing, Ticket};
+use crate::message::{Body, Change, Copied, Feed, Found, Presence, Snapshot};
+use crate::request::Ticket;
 use crate::sync::{PartHead, Step};
 use crate::time::Span;
 
@@ -348,10 +348,11 @@ impl Node {
     pub(super) fn on_standing(
         &mut self,
         from: NodeId,
-        standing: Standing,
+        Presence { standing, boot }: Presence,
         epoch: Epoch,
         out: &mut Effects,
     ) {
+        self.peers.booted(from, boot);
         if !self.peers.says(from, standing, epoch) {
             return;
         }

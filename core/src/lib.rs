@@ -40,7 +40,7 @@ pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
 pub use entry::{Entry, Held, OpId};
 pub use members::{ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId};
 pub use message::{
-    Accepted, Answer, Ask, Body, Change, Copied, Feed, Found, Message, Pulse, Relay, Snapshot,
+    Accepted, Answer, Ask, Body, Change, Copied, Feed, Found, Message, Presence, Relay, Snapshot,
     Source, Tell,
 };
 pub use node::{Node, View};

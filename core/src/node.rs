@@ -23,7 +23,7 @@ use crate::feed::{Feeder, Senders};
 use crate::founding::Founding;
 use crate::members::NodeId;
 use crate::membership::Membership;
-use crate::message::{Answer, Ask, Body, Change, Message, Pulse, Relay, Tell};
+use crate::message::{Answer, Ask, Body, Change, Message, Presence, Relay, Tell};
 use crate::peers::{Peers, STANDING_EVERY};
 use crate::rates::Rates;
 use crate::relay::Relays;
@@ -192,10 +192,14 @@ impl Node {
         if standing == Standing::Active && self.draining { Standing::Draining } else { standing }
     }
 
+    const fn boot(&self) -> u64 {
+        self.clock.proposer()
+    }
+
     /// What every node says of itself, every second and whenever it changes.
-    fn pulse(&self) -> Body {
-        let (boot, elapsed) = (self.clock.proposer(), self.clock.elapsed(self.now));
-        Body::Standing(Pulse { standing: self.standing(), boot, elapsed })
+    fn presence(&self) -> Presence {
+        let elapsed = self.clock.elapsed(self.now);
+        Presence { standing: self.standing(), boot: self.boot(), elapsed }
     }
 
     /// What time does, before anything else sees the state.
@@ -235,7 +239,7 @@ impl Node {
         if now >= self.tell_at {
             self.tell_at = now.after(STANDING_EVERY);
             for peer in self.peers.linked() {
-                self.send(peer, self.pulse(), out);
+                self.send(peer, Body::Standing(self.presence()), out);
             }
             self.reap(out);
         }
@@ -267,7 +271,7 @@ impl Node {
         if core::mem::replace(&mut self.told, standing) != standing {
             out.push(Effect::Event(Event::Standing(standing)));
             for peer in self.peers.linked() {
-                self.send(peer, self.pulse(), out);
+                self.send(peer, Body::Standing(self.presence()), out);
             }
         }
     }
@@ -281,7 +285,7 @@ impl Node {
         }
         match message.body {
             Body::Found(step) => self.found(out, |founding, desk| founding.take(desk, from, step)),
-            Body::Standing(pulse) => self.on_pulse(from, pulse, message.epoch, out),
+            Body::Standing(presence) => self.on_standing(from, presence, message.epoch, out),
             Body::Change(step @ Change::Adopt { .. }) => self.on_change(from, step, out),
             Body::Relay(relay) => self.relay(from, relay, out),
             // A vote of another epoch counts for nothing in this one.
@@ -318,7 +322,7 @@ impl Node {
             let adopt = Change::Adopt { cluster, config: config.clone() };
             self.send(from, Body::Change(adopt), out);
         } else if !matches!(message.body, Body::Change(Change::Adopt { .. })) {
-            self.send(from, self.pulse(), out);
+            self.send(from, Body::Standing(self.presence()), out);
         }
     }
 

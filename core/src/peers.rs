@@ -22,6 +22,8 @@ struct Known {
     standing: Standing,
     /// The epoch it said so in.
     epoch: Epoch,
+    /// The boot it said so at.
+    boot: u64,
     heard_at: Option<Instant>,
 }
 
@@ -88,6 +90,16 @@ impl Peers {
         let news = (known.standing, known.epoch) != (standing, epoch);
         (known.standing, known.epoch) = (standing, epoch);
         news
+    }
+
+    /// What `peer` says of its boot.
+    pub(crate) fn booted(&mut self, peer: NodeId, boot: u64) {
+        self.known.entry(peer).or_default().boot = boot;
+    }
+
+    /// The boot of `peer` that this node knows of.
+    pub(crate) fn boot_of(&self, peer: NodeId) -> u64 {
+        self.known.get(&peer).map_or(0, |known| known.boot)
     }
 
     pub(crate) fn standing_of(&self, peer: NodeId) -> Standing {

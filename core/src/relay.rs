@@ -2,7 +2,7 @@
 //!
 //! The forwarding side remembers whom to answer. The home's side sees to it that a duplicated or late forward is
 //! not taken for a new request: a client that sends again knows of it, a network that delivers twice does not
-//! tell. What is left out is like loss.
+//! tell. What is left out is like loss. Names are forgotten in a crash; so a forward names the home's boot, too.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -32,19 +32,28 @@ pub(crate) struct Relayed {
 impl Relayed {
     /// Whether it may have taken effect without an answer.
     pub(crate) const fn writes(&self) -> bool {
-        match self.request.action {
-            Action::Read | Action::WaitHeld | Action::WaitReleased => false,
-            Action::Lock { .. }
-            | Action::Extend { .. }
-            | Action::Update { .. }
-            | Action::Release { .. } => true,
-        }
+        writes(&self.request)
     }
 
     /// What the caller is told when no answer will come, for this reason.
     pub(crate) const fn lost(&self, reason: NotDone) -> Outcome {
-        if self.writes() { Outcome::Unknown } else { Outcome::NotDone(reason) }
+        lost(&self.request, reason)
     }
+}
+
+const fn writes(request: &KeyRequest) -> bool {
+    match request.action {
+        Action::Read | Action::WaitHeld | Action::WaitReleased => false,
+        Action::Lock { .. }
+        | Action::Extend { .. }
+        | Action::Update { .. }
+        | Action::Release { .. } => true,
+    }
+}
+
+/// The answer to a request whose fate nobody knows; for this reason not done, if it only reads.
+pub(crate) const fn lost(request: &KeyRequest, reason: NotDone) -> Outcome {
+    if writes(request) { Outcome::Unknown } else { Outcome::NotDone(reason) }
 }
 
 /// The names of one sender's forwards.

@@ -3,8 +3,8 @@
 use leasehold_core::faults::Rule;
 use leasehold_core::wire::{self, Frame, PeerItem};
 use leasehold_core::{
-    Answer, Ask, Body, Done, Effect, Event, Input, Instant, Mark as FileMark, Message, NodeFile,
-    NodeId, Outcome, Refusal, Relay, Request, Tell, Ticket,
+    Answer, Ask, Body, Change, Done, Effect, Event, Feed, Input, Instant, Mark as FileMark,
+    Message, NodeFile, NodeId, Outcome, Refusal, Relay, Request, Snapshot, Tell, Ticket,
 };
 
 use crate::dice::{Stream, mix, wide};
@@ -80,8 +80,12 @@ impl World<'_> {
                 Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
                 Effect::Persist(mark, file) => self.persist(number, mark, file),
                 Effect::Event(Event::Expired { .. }) => self.counts.meet(Mark::Expired),
-                Effect::Event(Event::Held { .. } | Event::Released { .. } | Event::Standing(_)) => {
-                }
+                Effect::Event(
+                    Event::Held { .. }
+                    | Event::Released { .. }
+                    | Event::Standing(_)
+                    | Event::Configured(_),
+                ) => {}
             }
         }
         self.effects = effects;
@@ -191,7 +195,18 @@ impl World<'_> {
             Body::Tell(Tell::Forget { .. }) => Mark::Forgets,
             Body::Tell(Tell::Settle { .. }) => Mark::Settles,
             Body::Relay(Relay::Forward { .. }) => Mark::Forwards,
-            Body::Answer { .. } | Body::Relay(_) | Body::Found(_) | Body::Standing(_) => return,
+            Body::Snapshot(Snapshot::Ask { cursor: 0, .. }) => Mark::SnapshotsAsked,
+            Body::Snapshot(Snapshot::Part { .. }) => Mark::SnapshotParts,
+            Body::Change(Change::Prepare { .. }) => Mark::ChangePrepares,
+            Body::Change(Change::Accept { .. }) => Mark::ChangeAccepts,
+            Body::Feed(Feed::Batch { .. }) => Mark::Batches,
+            Body::Answer { .. }
+            | Body::Relay(_)
+            | Body::Found(_)
+            | Body::Standing(_)
+            | Body::Snapshot(_)
+            | Body::Change(_)
+            | Body::Feed(_) => return,
         };
         self.counts.meet(mark);
     }
@@ -368,6 +383,7 @@ impl World<'_> {
             Outcome::Done(_)
             | Outcome::Found(_)
             | Outcome::Woken(_)
+            | Outcome::Configured { .. }
             | Outcome::Unknown
             | Outcome::Refused(_) => {
                 self.violate("founding", format!("the operator was told {outcome:?}"));
@@ -394,6 +410,7 @@ fn digest(outcome: &Outcome) -> u64 {
         Outcome::NotDone(_) => 3,
         Outcome::Unknown => 4,
         Outcome::Founded(_) => 5,
+        Outcome::Configured { epoch, .. } => 6 + epoch.0,
     }
 }
 

@@ -158,7 +158,11 @@ impl World<'_> {
                 self.probe_again(self.probe.lease.as_micros() / 8 + MS);
             }
             Some(
-                Outcome::NotDone(_) | Outcome::Unknown | Outcome::Woken(_) | Outcome::Founded(_),
+                Outcome::NotDone(_)
+                | Outcome::Unknown
+                | Outcome::Woken(_)
+                | Outcome::Founded(_)
+                | Outcome::Configured { .. },
             )
             | None => self.probe_again(20 * MS),
         }

@@ -140,7 +140,7 @@ impl<'a> World<'a> {
             people: people.collect(),
             probe: Probe::new(plan),
             around,
-            config: Config { epoch: Epoch(1), masters, replicas: Vec::new() },
+            config: Config { epoch: Epoch(1), masters, replicas: Vec::new(), before: Vec::new() },
             network: Network::new(dice, plan.masters, plan.clients.len() + 1),
             active: vec![false; plan.faults.len()],
             quiet: false,

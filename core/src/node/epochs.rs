@@ -13,7 +13,7 @@ use crate::feed::Senders;
 use crate::founding::{self, Founding};
 use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
 use crate::membership::{self, Membership};
-use crate::message::{Body, Change, Copied, Feed, Found, Pulse, Snapshot};
+use crate::message::{Body, Change, Copied, Feed, Found, Presence, Snapshot};
 use crate::request::{NotDone, Outcome, Ticket};
 use crate::sync::{PartHead, Step};
 use crate::time::Span;
@@ -372,12 +372,19 @@ impl Node {
     }
 
     /// A peer says how it is, and in which epoch.
-    pub(super) fn on_pulse(&mut self, from: NodeId, pulse: Pulse, epoch: Epoch, out: &mut Effects) {
+    pub(super) fn on_standing(
+        &mut self,
+        from: NodeId,
+        Presence { standing, boot, elapsed }: Presence,
+        epoch: Epoch,
+        out: &mut Effects,
+    ) {
+        self.peers.booted(from, boot);
         if self.peers.is_member(from) {
-            let event = self.rates.heard(self.now, from, pulse.boot, pulse.elapsed);
+            let event = self.rates.heard(self.now, from, boot, elapsed);
             out.extend(event.map(Effect::Event));
         }
-        if !self.peers.says(from, pulse.standing, epoch) {
+        if !self.peers.says(from, standing, epoch) {
             return;
         }
         self.change(out, Membership::complete);

@@ -7,7 +7,7 @@ use crate::decide::Job;
 use crate::effect::{Effect, Effects};
 use crate::members::NodeId;
 use crate::message::{Body, Relay};
-use crate::relay::{Relayed, patience_at_home};
+use crate::relay::{self, Relayed, patience_at_home};
 use crate::request::{Action, KeyRequest, Limit, NotDone, Outcome, Refusal, Standing, Ticket};
 
 impl Node {
@@ -80,7 +80,8 @@ impl Node {
                 let give_up = self.now.after(request.patience);
                 self.relays.add(Relayed { ticket, home, name, request: request.clone(), give_up });
                 request.patience = patience_at_home(request.patience);
-                self.send(home, Body::Relay(Relay::Forward { name, request }), out);
+                let boot = self.peers.boot_of(home);
+                self.send(home, Body::Relay(Relay::Forward { name, boot, request }), out);
             }
             Some(_) | None => self.submit(Origin::Client(ticket), request),
         }
@@ -99,7 +100,12 @@ impl Node {
 
     pub(super) fn relay(&mut self, from: NodeId, relay: Relay, out: &mut Effects) {
         match relay {
-            Relay::Forward { name, request } => {
+            Relay::Forward { name, boot, request } => {
+                if boot != self.boot() {
+                    // An earlier boot may have taken it. What only reads may find another way.
+                    let outcome = relay::lost(&request, NotDone::Draining);
+                    return self.send(from, Body::Relay(Relay::Answered { name, outcome }), out);
+                }
                 if !self.relays.is_new(from, name) {
                     return;
                 }
@@ -179,7 +185,7 @@ impl Node {
             return;
         }
         if up {
-            return self.send(peer, self.pulse(), out);
+            return self.send(peer, Body::Standing(self.presence()), out);
         }
         self.senders.lost(peer);
         self.coordinate(|coordinator, scene| coordinator.cancel_from(scene, peer));

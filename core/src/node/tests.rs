@@ -10,7 +10,7 @@ use super::Node;
 use crate::effect::{Boot, Effect, Effects, Event, Input};
 use crate::entry::{Entry, Held, OpId};
 use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
-use crate::message::{Accepted, Body, Copied, Feed, Message, Pulse, Relay, Snapshot, Source};
+use crate::message::{Accepted, Body, Copied, Feed, Message, Presence, Relay, Snapshot, Source};
 use crate::request::{
     Action, Holder, Invalid, KeyRequest, Limit, NotDone, Outcome, Owner, Request, Standing, Ticket,
 };
@@ -394,7 +394,7 @@ fn operations_under_way_have_a_limit_and_waiters_do_not_use_it_up() {
     // What other nodes forward counts as well.
     let forward = |counter, action| {
         let name = Ballot { counter, proposer: 9 };
-        Body::Relay(Relay::Forward { name, request: request("d", action) })
+        Body::Relay(Relay::Forward { name, boot: 8, request: request("d", action) })
     };
     solo.hear(2, forward(WALL + 50, Action::Read));
     let answered = |body: &Body| match body {
@@ -412,7 +412,7 @@ fn operations_under_way_have_a_limit_and_waiters_do_not_use_it_up() {
 fn what_is_forwarded_counts_too() {
     let mut solo = Solo::lonely(Limits { operations: 1, waiters: 1, ..Limits::default() });
     solo.put(Input::Link { peer: NodeId(2), up: true });
-    solo.hear(2, pulse(Span::from_secs(1)));
+    solo.hear(2, presence(Span::from_secs(1)));
     assert_eq!((solo.act("a", Action::Read), solo.act("b", lock(1, "", 9))), (None, None));
     let forwarded =
         solo.sent.iter().filter(|(_, b)| matches!(b, Body::Relay(Relay::Forward { .. }))).count();
@@ -420,7 +420,7 @@ fn what_is_forwarded_counts_too() {
     assert_eq!(solo.act("a", Action::Read), limit(Limit::Operations));
     assert_eq!(solo.act("b", lock(2, "", 9)), limit(Limit::Waiters));
     let name = solo.sent.iter().find_map(|(_, body)| match body {
-        Body::Relay(Relay::Forward { name, request }) if request.action == Action::Read => {
+        Body::Relay(Relay::Forward { name, request, .. }) if request.action == Action::Read => {
             Some(*name)
         }
         _ => None,
@@ -452,8 +452,8 @@ fn a_configuration_has_limits_of_the_node_that_is_asked() {
     assert_eq!(wide.ask(change(1, 101)), invalid(Invalid::Config));
 }
 
-fn pulse(elapsed: Span) -> Body {
-    Body::Standing(Pulse { standing: Standing::Active, boot: 5, elapsed })
+fn presence(elapsed: Span) -> Body {
+    Body::Standing(Presence { standing: Standing::Active, boot: 5, elapsed })
 }
 
 #[test]
@@ -463,9 +463,9 @@ fn a_peer_whose_clock_runs_wrong_is_reported_and_shown() {
     for second in 1..=90 {
         solo.pass(Span::from_secs(1));
         // 700 ppm slow.
-        solo.hear(2, pulse(Span::from_micros(second * 999_300)));
+        solo.hear(2, presence(Span::from_micros(second * 999_300)));
         // A stranger is not measured.
-        solo.hear(9, pulse(Span::from_micros(second)));
+        solo.hear(9, presence(Span::from_micros(second)));
     }
     let rates: Vec<_> =
         solo.events.iter().filter(|event| matches!(event, Event::ClockRate { .. })).collect();
@@ -477,8 +477,11 @@ fn a_peer_whose_clock_runs_wrong_is_reported_and_shown() {
     assert_eq!(status.uptime, Span::from_millis(90_250));
     // And so does this node tell how long it has been running.
     let told = solo.sent.iter().rev().find_map(|(to, body)| match body {
-        Body::Standing(pulse) if *to == NodeId(2) => Some(*pulse),
+        Body::Standing(presence) if *to == NodeId(2) => Some(*presence),
         _ => None,
     });
-    assert_eq!(told.map(|pulse| (pulse.boot, pulse.elapsed)), Some((8, Span::from_secs(90))));
+    assert_eq!(
+        told.map(|presence| (presence.boot, presence.elapsed)),
+        Some((8, Span::from_secs(90)))
+    );
 }

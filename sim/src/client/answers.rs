@@ -106,7 +106,10 @@ impl Client {
         let Some((c0, key, action)) = sent else { return self.late(now, call, &outcome) };
         match outcome {
             Outcome::Done(done) => self.done(now, key, c0, &action, done, out),
-            Outcome::Found(_) | Outcome::Woken(_) | Outcome::Founded(_) => {
+            Outcome::Found(_)
+            | Outcome::Woken(_)
+            | Outcome::Founded(_)
+            | Outcome::Configured { .. } => {
                 self.flight = None;
                 self.rest(now);
             }

@@ -150,6 +150,9 @@ impl Node {
         }
         self.run(out);
         self.tell_standing(out);
+        if self.peers.place().is_some() {
+            self.raise_ceiling();
+        }
         self.disk.flush(out);
     }
 
@@ -242,9 +245,6 @@ impl Node {
                 self.send(peer, Body::Standing(self.presence()), out);
             }
             self.reap(out);
-        }
-        if self.peers.place().is_some() {
-            self.raise_ceiling();
         }
     }
 

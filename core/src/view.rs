@@ -14,9 +14,9 @@ use crate::time::Span;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor {
     /// Which records; zero at the start of a listing.
-    pub(crate) records: u64,
+    pub records: u64,
     /// The place to go on from.
-    pub(crate) place: u32,
+    pub place: u32,
 }
 
 impl Cursor {

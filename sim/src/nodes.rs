@@ -84,7 +84,8 @@ impl World<'_> {
                     Event::Held { .. }
                     | Event::Released { .. }
                     | Event::Standing(_)
-                    | Event::Configured(_),
+                    | Event::Configured(_)
+                    | Event::ClockRate { .. },
                 ) => {}
             }
         }

@@ -209,7 +209,9 @@ impl Node {
     fn expire(&mut self, out: &mut Effects) {
         let now = self.now;
         let mut events = Vec::new();
-        self.acceptor.tick(now, |event| events.push(event));
+        // What a master that does not vote keeps may have been extended by others since.
+        let votes = self.sync.is_active();
+        self.acceptor.tick(now, |event| events.extend(votes.then_some(event)));
         self.learned.tick(now, |event| events.push(event));
         for event in events {
             self.changed(event, out);

@@ -256,6 +256,7 @@ pub const fn standing(standing: Standing) -> &'static str {
         Standing::Joining => "joining",
         Standing::Active => "active",
         Standing::Replica => "replica",
+        Standing::Outside => "outside",
         Standing::Draining => "draining",
     }
 }

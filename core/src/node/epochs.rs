@@ -224,6 +224,9 @@ impl Node {
         self.learned = self.empty(Ballot::ZERO);
         self.senders = Senders::default();
         self.sync.adopted(self.now, old.as_ref(), self.disk.file());
+        if !self.sync.is_active() && !self.sync.has_fenced_records() {
+            self.acceptor = self.empty(self.acceptor.floor());
+        }
         self.staging = None;
         self.tell_at = self.now;
         self.raise_ceiling();
@@ -386,6 +389,10 @@ impl Node {
         }
         if !self.peers.says(from, standing, epoch) {
             return;
+        }
+        if epoch == self.peers.epoch() && self.peers.place_of(from).is_some() {
+            let step = self.sync.met(from, standing == Standing::Active);
+            self.take_steps(step.into_iter().collect(), out);
         }
         self.change(out, Membership::complete);
         let (_, quorum) = self.peers.quorum();

@@ -269,7 +269,7 @@ impl Node {
         self.coordinate(Coordinator::tick);
         if let Some((replicas, batch)) = self.feeder.tick(now) {
             for replica in replicas {
-                self.send(replica, Body::Feed(batch.clone()), out);
+                self.deliver(replica, Body::Feed(batch.clone()), out);
             }
         }
         while let Some(relayed) = self.relays.pop(now) {

@@ -75,21 +75,21 @@ impl Node {
         }
     }
 
-    /// To a peer, or, for a step of a founding or of a change, to this node itself.
-    fn deliver(&mut self, to: NodeId, body: Body, out: &mut Effects) {
+    /// To a peer, or, for a step of a founding, of a change, or of a feed, to this node itself.
+    pub(super) fn deliver(&mut self, to: NodeId, body: Body, out: &mut Effects) {
         if to != self.peers.me {
             return self.send(to, body, out);
         }
         match body {
             Body::Found(step) => self.found(out, |founding, desk| founding.take(desk, to, step)),
             Body::Change(step) => self.on_change(to, step, out),
+            Body::Feed(feed) => self.on_feed(to, feed, out),
             Body::Ask { .. }
             | Body::Answer { .. }
             | Body::Tell(_)
             | Body::Relay(_)
             | Body::Standing(_)
-            | Body::Snapshot(_)
-            | Body::Feed(_) => {}
+            | Body::Snapshot(_) => {}
         }
     }
 
@@ -338,7 +338,7 @@ impl Node {
                         self.changed(event, out);
                     }
                 }
-                self.send(from, Body::Feed(Feed::Got { boot, number }), out);
+                self.deliver(from, Body::Feed(Feed::Got { boot, number }), out);
             }
             Feed::Got { boot, number } => self.feeder.acknowledged(from, boot, number),
         }

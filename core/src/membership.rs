@@ -10,6 +10,7 @@
 use alloc::vec::Vec;
 
 use crate::ballot::Ballot;
+use crate::clock::Clock;
 use crate::disk::{Disk, Then};
 use crate::members::{Config, Epoch, Member, NodeId};
 use crate::message::{Body, Change};
@@ -67,10 +68,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) answers: &'a mut Vec<(Ticket, Outcome)>,
     /// Whether this node votes.
     pub(crate) active: bool,
-    /// A ballot that was never used.
-    pub(crate) fresh: Ballot,
-    /// The highest counter that somebody refused with.
-    pub(crate) seen: u64,
+    pub(crate) clock: &'a mut Clock,
     /// How many masters of the present configuration say that they vote in it.
     pub(crate) voting: usize,
 }
@@ -160,7 +158,8 @@ impl Membership {
             return;
         }
         let (promised, accepted) = (Vec::new(), None);
-        leading.phase = Phase::Prepare { ballot: scene.fresh, promised, accepted };
+        let ballot = scene.clock.fresh(scene.now);
+        leading.phase = Phase::Prepare { ballot, promised, accepted };
         self.ask(scene);
     }
 
@@ -261,7 +260,7 @@ impl Membership {
     }
 
     fn on_refused(&mut self, scene: &mut Scene<'_>, of: Ballot, counter: u64) {
-        scene.seen = scene.seen.max(counter);
+        scene.clock.observe(counter);
         let Some(leading) = &mut self.leading else { return };
         let current = match &leading.phase {
             Phase::Prepare { ballot, .. } | Phase::Accept { ballot, .. } => *ballot == of,

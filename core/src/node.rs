@@ -157,6 +157,9 @@ impl Node {
         }
         self.run(out);
         self.tell_standing(out);
+        if self.peers.place().is_some() {
+            self.raise_ceiling();
+        }
         self.disk.flush(out);
     }
 
@@ -252,7 +255,9 @@ impl Node {
     fn expire(&mut self, out: &mut Effects) {
         let now = self.now;
         let mut events = Vec::new();
-        self.acceptor.tick(now, |event| events.push(event));
+        // What a master that does not vote keeps may have been extended by others since.
+        let votes = self.sync.is_active();
+        self.acceptor.tick(now, |event| events.extend(votes.then_some(event)));
         self.learned.tick(now, |event| events.push(event));
         for event in events {
             self.changed(event, out);
@@ -288,9 +293,6 @@ impl Node {
                 self.send(peer, Body::Standing(self.presence()), out);
             }
             self.reap(out);
-        }
-        if self.peers.place().is_some() {
-            self.raise_ceiling();
         }
     }
 

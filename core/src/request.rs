@@ -257,6 +257,8 @@ pub enum Standing {
     Active,
     /// Learns only.
     Replica,
+    /// Not a member of the configuration in force.
+    Outside,
     /// Shutting down: votes, but is nobody's home.
     Draining,
 }

@@ -152,7 +152,7 @@ impl Sync {
             State::Joining(_) => Standing::Joining,
             State::Active => Standing::Active,
             State::Learning(_) => Standing::Replica,
-            State::Outside => Standing::Unknown,
+            State::Outside => Standing::Outside,
         }
     }
 
@@ -215,6 +215,16 @@ impl Sync {
             self.fenced = false;
         }
         let_go
+    }
+
+    /// A master says that it is in this epoch: what it may be asked for, if its answer would count now and did not before.
+    pub(crate) fn met(&self, peer: NodeId, votes: bool) -> Option<Step> {
+        let (State::Joining(joining) | State::Learning(joining)) = &self.state else { return None };
+        let attempt = joining.attempt.as_ref().filter(|_| !joining.done)?;
+        let news = attempt.sources.get(&peer).is_none_or(|progress| {
+            progress.next.is_none() && progress.source == Source::Fenced && votes
+        });
+        news.then_some(Step::Ask { nonce: attempt.nonce, from: peer, cursor: 0 })
     }
 
     /// A replica may have missed something.

@@ -34,8 +34,6 @@ impl Default for DevOptions {
 /// Why there is no development cluster.
 #[derive(Debug)]
 pub enum DevError {
-    /// Replicas were asked for.
-    Replicas,
     /// No masters, or too many.
     Masters(u16),
     /// The last node's ports would be above 65535.
@@ -49,7 +47,6 @@ pub enum DevError {
 impl fmt::Display for DevError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Replicas => f.write_str("replicas arrive with a later release; say --replicas 0"),
             Self::Masters(masters) => write!(
                 f,
                 "a cluster has 1 to {} masters, not {masters}",
@@ -94,19 +91,18 @@ impl Dev {
 ///
 /// If the options make no sense, a port is taken, or the cluster does not become ready.
 pub async fn dev(options: DevOptions) -> Result<Dev, DevError> {
-    if options.replicas > 0 {
-        return Err(DevError::Replicas);
-    }
     if !(1..=leasehold_core::Config::MAX_MASTERS).contains(&usize::from(options.masters)) {
         return Err(DevError::Masters(options.masters));
     }
     let mut listeners = Vec::new();
-    let mut masters = Vec::new();
-    for i in 0..options.masters {
+    let (mut masters, mut replicas) = (Vec::new(), Vec::new());
+    let all = options.masters.checked_add(options.replicas).ok_or(DevError::Ports)?;
+    for i in 0..all {
         let client = port(options.port, i, 0)?;
         let peer = port(options.port, i, 1)?;
         let bound = Listeners::bind(&client, &peer).await.map_err(DevError::Start)?;
-        masters.push(Address { name: format!("n{i}"), peer: bound.peer_addr().to_string() });
+        let role = if i < options.masters { &mut masters } else { &mut replicas };
+        role.push(Address { name: format!("n{i}"), peer: bound.peer_addr().to_string() });
         listeners.push((i, bound));
     }
     let mut nodes = Vec::new();
@@ -115,6 +111,7 @@ pub async fn dev(options: DevOptions) -> Result<Dev, DevError> {
             name: format!("n{i}"),
             cluster: "dev".into(),
             masters: masters.clone(),
+            replicas: replicas.clone(),
             ..Config::default()
         };
         config.listen.client = bound.client_addr().to_string();
@@ -159,10 +156,12 @@ async fn found(nodes: &[Running]) -> Result<(), String> {
     for node in nodes {
         loop {
             let status = node.status().await.ok_or("a node ended")?;
-            let ready = |peer: &leasehold_core::Peer| peer.up && peer.standing == Standing::Active;
-            if status.standing == Standing::Active
-                && status.members.iter().filter(|peer| peer.member.id != status.id).all(ready)
-            {
+            // Its own standing is among them.
+            let ready = |peer: &leasehold_core::Peer| {
+                let wanted = if peer.master { Standing::Active } else { Standing::Replica };
+                peer.up && peer.standing == wanted
+            };
+            if !status.members.is_empty() && status.members.iter().all(ready) {
                 break;
             }
             Clock::system().sleep(LOOK).await;

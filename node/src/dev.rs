@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3)]
     masters: u16,
     /// How many replicas to run
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 1)]
     replicas: u16,
     /// Where node 0 listens for clients; node i does at this port plus 10·i, for other nodes one above; 0 lets the
     /// system choose
@@ -48,7 +48,7 @@ async fn cluster(options: DevOptions) -> io::Result<ExitCode> {
         Err(error) => {
             error!("{error}");
             return Ok(match error {
-                DevError::Replicas | DevError::Masters(_) | DevError::Ports => exit::usage(),
+                DevError::Masters(_) | DevError::Ports => exit::usage(),
                 DevError::Start(_) | DevError::Init(_) => exit::cannot_connect(),
             });
         }

@@ -72,13 +72,14 @@ impl Founding {
         self.waiting.extract_if(.., expired).map(|(ticket, _)| ticket).collect()
     }
 
-    /// The first configuration, once everybody it names was met. Replicas may come later.
+    /// The first configuration, once everybody it names was met: replicas, too, since only a change of the members
+    /// could take them in later.
     pub(crate) fn ready(&self, links: &Links) -> Ready {
         let find = |name: &String| {
             if *name == self.own.name { Some(self.own.clone()) } else { links.met(name).cloned() }
         };
-        let missing: Vec<String> =
-            self.masters.iter().filter(|name| find(name).is_none()).cloned().collect();
+        let all = self.masters.iter().chain(&self.replicas);
+        let missing: Vec<String> = all.filter(|name| find(name).is_none()).cloned().collect();
         if !missing.is_empty() {
             return Ready::Missing(missing);
         }

@@ -9,10 +9,21 @@
 //! * [`script`] turns a line of commands into a [`script::Command`].
 //! * [`stage`] carries commands out: it plays the clients and their operation ids.
 //! * [`world`] is the nodes, the network, the disks and the time.
-//! * [`show`] puts messages, answers and events into words.
+//! * [`talk`] puts messages into words, [`show`] what they consist of, answers and events.
+//!
+//! ```
+//! let mut stage = leasehold_tests::stage::Stage::default();
+//! for line in ["cluster a b c", "init a"] {
+//!     stage.play(line)?;
+//! }
+//! let said = stage.play("lock a job me ttl=30s")?;
+//! assert!(said.contains("#2 done"), "{said}");
+//! # Ok::<(), String>(())
+//! ```
 
 pub mod script;
 pub mod show;
 pub mod stage;
+pub mod talk;
 pub mod transcript;
 pub mod world;

@@ -46,6 +46,12 @@ pub enum Command {
     Cut(Name, Name),
     /// `join a c`: the link is up.
     Join(Name, Name),
+    /// `members a masters=a,b,d [replicas=e,f] [patience=10s]`: an operator at `a` wants these from the next epoch on.
+    Members(Name, Options),
+    /// `node d`: a node that has never run.
+    Node(Vec<Name>),
+    /// `wipe c`: its disk is gone. Restarted, it is another node of the same name.
+    Wipe(Name),
     /// `crash c`
     Crash(Vec<Name>),
     /// `restart c`
@@ -65,7 +71,7 @@ pub enum Command {
 /// What a client asks about a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// `lock a job me ttl=30s [wait=10s] [delay=5s] [patience=10s] [meta=host]`
+    /// `lock a job me ttl=30s [wait=10s] [delay=5s] [patience=10s] [meta=host] [long=60000]`
     Lock(String),
     /// `extend a job me ttl=30s`
     Extend(Claim),
@@ -120,6 +126,15 @@ impl Options {
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// The nodes of this name, with commas in between; none unless it was said.
+    ///
+    /// # Errors
+    ///
+    /// What is there names no nodes.
+    pub fn nodes(&self, name: &str) -> Result<Vec<Name>, String> {
+        self.text(name).map_or(Ok(Vec::new()), |text| text.split(',').map(self::name).collect())
     }
 
     /// Whether this was said at all.
@@ -220,6 +235,7 @@ fn client_command(
     let read = || -> Result<Option<Command>, String> {
         Ok(Some(match verb {
             "init" => Command::Init(words.node()?, options),
+            "members" => Command::Members(words.node()?, options),
             "lock" | "extend" | "update" | "release" | "read" | "wait" => {
                 let (node, key) = (words.node()?, words.text("a key")?);
                 Command::Key(node, key, question(verb, words)?, options)
@@ -259,6 +275,8 @@ fn world_command(verb: &str, words: &mut Words<'_>, options: Options) -> Result<
         "mend" => Command::Mend(words.ways()?),
         "cut" => Command::Cut(words.node()?, words.node()?),
         "join" => Command::Join(words.node()?, words.node()?),
+        "node" => Command::Node(words.nodes()?),
+        "wipe" => Command::Wipe(words.node()?),
         "crash" => Command::Crash(words.nodes()?),
         "restart" => Command::Restart(words.nodes()?),
         "drain" => Command::Drain(words.node()?),

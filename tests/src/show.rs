@@ -1,22 +1,26 @@
-//! Messages, answers and events in words, short and the same at every run.
+//! Values, answers and events in words, short and the same at every run.
 //!
 //! Counters are microseconds of a hybrid clock. They are written as the time they stand for and what was added to
 //! keep them apart: `1s+2` is the second counter after that of one second. A ballot has its proposer behind a slash,
 //! `1s+2/a`, with a prime for every time that node was restarted. An entry is its value with its token, `me(1s)`, or
-//! `free(1s)` for the mark that stands for the end of that ownership.
+//! `free(1s)` for the mark that stands for the end of that ownership. A node that lost its file is another one, with a
+//! number behind its name: `c2`.
 
 use std::fmt::Write as _;
 
 use leasehold_core::{
-    Accepted, Answer, Ask, Ballot, Body, ClusterId, Done, Entry, Epoch, Event, Found, Holder,
-    Invalid, KeyRequest, Limit, NodeFile, NodeId, NotDone, Outcome, Refusal, Relay, Span, Standing,
-    Status, Tell, Token,
+    Ballot, Bytes, ClusterId, Config, Done, Entry, Epoch, Event, Holder, Invalid, KeyRequest,
+    Limit, Member, NodeFile, NodeId, NotDone, Outcome, Refusal, Span, Standing, Status, Token,
 };
 
 use crate::world::Name;
 
 /// Proposers are numbered by node and boot: so many boots fit between two nodes.
 pub const BOOTS: u64 = 1_000;
+/// Between the ids of two nodes of one name.
+pub const INCARNATION: u64 = 256;
+/// Of longer values, which scripts make with dots at their end, only the beginning is written.
+const LONGEST_VALUE: usize = 40;
 
 /// A span, as `1.5s`.
 #[must_use]
@@ -60,10 +64,35 @@ pub fn ballot(ballot: Ballot) -> String {
     format!("{}/{proposer}", counter(ballot.counter))
 }
 
-/// A node's name.
+/// The place that a node runs at: its letter.
 #[must_use]
 pub fn name(id: NodeId) -> Name {
-    u32::try_from(id.0).ok().and_then(char::from_u32).unwrap_or('?')
+    u32::try_from(id.0 % INCARNATION).ok().and_then(char::from_u32).unwrap_or('?')
+}
+
+/// A node: its letter, and a number if it is not the first one of that name.
+#[must_use]
+pub fn node(id: NodeId) -> String {
+    match id.0 / INCARNATION {
+        0 => name(id).to_string(),
+        lost => format!("{}{}", name(id), lost + 1),
+    }
+}
+
+/// Members, in their order.
+#[must_use]
+pub fn members(members: &[Member]) -> String {
+    members.iter().map(|member| node(member.id)).collect()
+}
+
+/// Who votes and who learns.
+#[must_use]
+pub fn config(config: &Config) -> String {
+    let mut text = format!("epoch {} of {}", config.epoch.0, members(&config.masters));
+    if !config.replicas.is_empty() {
+        _ = write!(text, " and replicas {}", members(&config.replicas));
+    }
+    text
 }
 
 /// A cluster's identity.
@@ -72,95 +101,22 @@ pub fn cluster(cluster: ClusterId) -> String {
     cluster.1.to_string()
 }
 
+/// What an owner wrote, the beginning of it at least.
+#[must_use]
+pub fn value(value: &Bytes) -> String {
+    let text = value.to_string();
+    if text.len() <= LONGEST_VALUE {
+        return text;
+    }
+    format!("{}…", text.trim_end_matches('.'))
+}
+
 /// What a register holds.
 #[must_use]
 pub fn entry(entry: &Entry) -> String {
     match entry {
-        Entry::Held(held) => format!("{}({})", held.value, token(held.token)),
+        Entry::Held(held) => format!("{}({})", value(&held.value), token(held.token)),
         Entry::Free { token: ended, .. } => format!("free({})", token(*ended)),
-    }
-}
-
-fn accepted(accepted: Option<&Accepted>) -> String {
-    let Some(Accepted { ballot: at, entry: what, remaining }) = accepted else {
-        return String::from("has nothing");
-    };
-    match what {
-        Entry::Held(_) if remaining.is_zero() => {
-            format!("has {} dead, of {}", entry(what), ballot(*at))
-        }
-        Entry::Held(_) => {
-            format!("has {} for {}, of {}", entry(what), span(*remaining), ballot(*at))
-        }
-        Entry::Free { .. } => format!("has {}, of {}", entry(what), ballot(*at)),
-    }
-}
-
-/// What a node says to another; `None` for the chatter of every second.
-#[must_use]
-pub fn body(body: &Body) -> Option<String> {
-    match body {
-        Body::Ask { ask: it, .. } => Some(ask(it)),
-        Body::Answer { answer: it, .. } => Some(answer(it)),
-        Body::Tell(it) => Some(tell(it)),
-        Body::Relay(it) => Some(relay(it)),
-        Body::Found(it) => Some(found(it)),
-        Body::Standing(_) => None,
-    }
-}
-
-fn ask(ask: &Ask) -> String {
-    match ask {
-        Ask::Prepare { key, ballot: at } => format!("prepare {key} {}", ballot(*at)),
-        Ask::Accept { key, ballot: at, entry: what, keep } => match what {
-            Entry::Held(_) => {
-                format!("accept {key} {}: {} for {}", ballot(*at), entry(what), span(*keep))
-            }
-            Entry::Free { .. } => format!("accept {key} {}: {}", ballot(*at), entry(what)),
-        },
-        Ask::Query { key, .. } => format!("query {key}"),
-    }
-}
-
-fn answer(answer: &Answer) -> String {
-    match answer {
-        Answer::Promise { ballot: at, accepted: had, floor } => {
-            let mut text = format!("promise {}, {}", ballot(*at), accepted(had.as_ref()));
-            if floor.counter > 0 {
-                _ = write!(text, ", floor {}", ballot(*floor));
-            }
-            text
-        }
-        Answer::NotPromised { ballot: at, counter: than } => {
-            format!("no promise {}: promised {}", ballot(*at), counter(*than))
-        }
-        Answer::Full { ballot: at } => format!("no promise {}: full", ballot(*at)),
-        Answer::Accepted { ballot: at } => format!("accepted {}", ballot(*at)),
-        Answer::NotAccepted { ballot: at, counter: than } => {
-            format!("not accepted {}: promised {}", ballot(*at), counter(*than))
-        }
-        Answer::Has { accepted: had, .. } => accepted(had.as_ref()),
-        Answer::Joining => String::from("joining"),
-    }
-}
-
-fn tell(tell: &Tell) -> String {
-    match tell {
-        Tell::Abort { key, ballot: at } => format!("abort {key} {}", ballot(*at)),
-        Tell::Forget { key, ballot: at } => format!("forget {key} {}", ballot(*at)),
-        Tell::Settle { key, token: ended } => format!("settle {key}, token {}", token(*ended)),
-    }
-}
-
-fn relay(relay: &Relay) -> String {
-    match relay {
-        Relay::Forward { name, request } => {
-            format!("forward {}: {}", ballot(*name), request_words(request))
-        }
-        Relay::Cancel { name } => format!("cancel {}", ballot(*name)),
-        Relay::Answered { name, outcome: what } => {
-            format!("answered {}: {}", ballot(*name), outcome(what))
-        }
     }
 }
 
@@ -170,30 +126,13 @@ pub fn request_words(request: &KeyRequest) -> String {
     use leasehold_core::Action;
     let key = &request.key;
     match &request.action {
-        Action::Lock { value, .. } => format!("lock {key} {value}"),
+        Action::Lock { value: it, .. } => format!("lock {key} {}", value(it)),
         Action::Extend { .. } => format!("extend {key}"),
-        Action::Update { value, .. } => format!("update {key} to {value}"),
+        Action::Update { value: it, .. } => format!("update {key} to {}", value(it)),
         Action::Release { .. } => format!("release {key}"),
         Action::Read => format!("read {key}"),
         Action::WaitHeld => format!("wait until {key} is held"),
         Action::WaitReleased => format!("wait until {key} is released"),
-    }
-}
-
-fn found(found: &Found) -> String {
-    match found {
-        Found::Store { cluster: it, config, active } => {
-            let masters: String = config.masters.iter().map(|member| name(member.id)).collect();
-            let active = if *active { ", active in it" } else { "" };
-            format!("store cluster {} of {masters}{active}", cluster(*it))
-        }
-        Found::Stored { cluster: it } => format!("stored cluster {}", cluster(*it)),
-        Found::Holds { cluster: it, active, .. } => {
-            let active = if *active { ", active in it" } else { "" };
-            format!("holds cluster {}{active}", cluster(*it))
-        }
-        Found::Activate { cluster: it } => format!("activate cluster {}", cluster(*it)),
-        Found::Activated { cluster: it } => format!("activated cluster {}", cluster(*it)),
     }
 }
 
@@ -210,6 +149,10 @@ pub fn outcome(outcome: &Outcome) -> String {
         Outcome::NotDone(reason) => format!("not done: {}", not_done(*reason)),
         Outcome::Unknown => String::from("outcome unknown"),
         Outcome::Founded(it) => format!("founded cluster {}", cluster(*it)),
+        Outcome::Configured { epoch, complete: true } => format!("epoch {}, complete", epoch.0),
+        Outcome::Configured { epoch, complete: false } => {
+            format!("epoch {}, not complete yet", epoch.0)
+        }
     }
 }
 
@@ -232,8 +175,8 @@ fn done(done: &Done) -> String {
 /// Who holds a key.
 #[must_use]
 pub fn holder(holder: &Holder) -> String {
-    let Holder { value, meta, token: of, remaining, delay } = holder;
-    let mut text = format!("held by {value}({}) for {}", token(*of), span(*remaining));
+    let Holder { value: held_by, meta, token: of, remaining, delay } = holder;
+    let mut text = format!("held by {}({}) for {}", value(held_by), token(*of), span(*remaining));
     if !delay.is_zero() {
         _ = write!(text, " and {} of delay", span(*delay));
     }
@@ -248,7 +191,7 @@ fn refusal(refusal: &Refusal) -> String {
         Refusal::Held(it) => format!("refused: {}", holder(it)),
         Refusal::NotHeld => String::from("refused: not held"),
         Refusal::AlreadyFounded { by, cluster: it } => {
-            format!("refused: {} belongs to cluster {}", name(*by), cluster(*it))
+            format!("refused: {} belongs to cluster {}", node(*by), cluster(*it))
         }
     }
 }
@@ -264,7 +207,9 @@ fn not_done(reason: NotDone) -> String {
         NotDone::Limit(Limit::WaitersPerKey) => String::from("too many wait for this key"),
         NotDone::Limit(Limit::Operations) => String::from("too many operations"),
         NotDone::Invalid(fault) => invalid(fault),
-        NotDone::Unreachable(node) => format!("{} did not answer", name(node)),
+        NotDone::Unreachable(missing) => format!("{} did not answer", node(missing)),
+        NotDone::Changing => String::from("another change is under way"),
+        NotDone::NotActive => String::from("this node does not vote"),
     }
 }
 
@@ -288,6 +233,7 @@ pub fn event(event: &Event) -> String {
         Event::Released { key, token: of } => format!("released {key} {}", token(*of)),
         Event::Expired { key, token: of } => format!("expired {key} {}", token(*of)),
         Event::Standing(it) => String::from(standing(*it)),
+        Event::Configured(epoch) => format!("is in epoch {}", epoch.0),
     }
 }
 
@@ -300,6 +246,7 @@ pub const fn standing(standing: Standing) -> &'static str {
         Standing::Joining => "joining",
         Standing::Active => "active",
         Standing::Replica => "replica",
+        Standing::Outside => "outside",
         Standing::Draining => "draining",
     }
 }
@@ -314,13 +261,23 @@ pub fn file(file: &NodeFile) -> String {
     if let Some(Epoch(epoch)) = file.active_in {
         _ = write!(text, ", active in epoch {epoch}");
     }
+    // The first one goes with the cluster.
+    if let Some(it) = file.config.as_ref().filter(|it| it.epoch > Epoch(1)) {
+        _ = write!(text, ", {}", config(it));
+    }
+    if file.vote.promised > Ballot::ZERO {
+        _ = write!(text, ", vote {}", ballot(file.vote.promised));
+    }
+    if let Some((of, it)) = &file.vote.accepted {
+        _ = write!(text, " for {}, of {}", config(it), ballot(*of));
+    }
     text
 }
 
 /// A node's view of itself and the others.
 #[must_use]
 pub fn status(status: &Status) -> String {
-    let mut text = format!("{}: {}", name(status.id), standing(status.standing));
+    let mut text = format!("{}: {}", node(status.id), standing(status.standing));
     if let Some(left) = status.active_in {
         _ = write!(text, ", votes in {}", span(left));
     }
@@ -334,7 +291,11 @@ pub fn status(status: &Status) -> String {
     );
     for peer in &status.members {
         let up = if peer.up { "" } else { ", link down" };
-        _ = write!(text, "\n  {} {}{up}", peer.member.name, standing(peer.standing));
+        let id = peer.member.id;
+        _ = write!(text, "\n  {} {}{up}", node(id), standing(peer.standing));
+        if let Some((_, lag)) = status.lags.iter().find(|(replica, _)| *replica == id) {
+            _ = write!(text, ", {} changes and {} behind", lag.entries, span(lag.time));
+        }
     }
     text
 }

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use leasehold_core::{
-    Action, Bytes, ClusterId, Config, Epoch, Input, KeyRequest, OpId, Outcome, Owner, Request,
-    Settings, Span, Ticket, Token,
+    Action, Bytes, ClusterId, Config, Epoch, Input, KeyRequest, Member, OpId, Outcome, Owner,
+    Request, Settings, Span, Ticket, Token,
 };
 
 use crate::script::{self, Claim, Command, Look, Options, Question};
 use crate::show;
-use crate::world::{self, Name, Road, World};
+use crate::world::{Name, Road, World};
 
 /// How long clients wait for an answer unless told otherwise: longer than any operation takes.
 const PATIENCE: Span = Span::from_secs(60);
@@ -86,6 +86,9 @@ impl Stage {
             Command::Drop(way, count) => self.world.take_held(way, count, false),
             Command::Cut(a, b) => self.world.cut(a, b),
             Command::Join(a, b) => self.world.join(a, b),
+            Command::Members(node, options) => return self.members(node, &options),
+            Command::Node(names) => names.into_iter().for_each(|n| self.world.add(n, Span::ZERO)),
+            Command::Wipe(name) => self.world.wipe(name),
             Command::Crash(names) => names.into_iter().for_each(|name| self.world.crash(name)),
             Command::Restart(names) => names.into_iter().for_each(|name| self.world.restart(name)),
             Command::Drain(name) => self.world.input(name, Input::Drain),
@@ -139,9 +142,24 @@ impl Stage {
     }
 
     fn init(&mut self, node: Name, cluster: ClusterId) -> Result<(), String> {
-        let masters = self.world.names().into_iter().map(world::member).collect();
-        let config = Config { epoch: Epoch(1), masters, replicas: Vec::new() };
+        let masters = self.as_members(self.world.names());
+        let config = Config { epoch: Epoch(1), masters, replicas: Vec::new(), before: Vec::new() };
         self.ask(node, Request::Init { cluster, config }, &format!("init at {node}"))
+    }
+
+    fn as_members(&self, names: Vec<Name>) -> Vec<Member> {
+        names.into_iter().map(|name| self.world.member(name)).collect()
+    }
+
+    fn members(&mut self, node: Name, options: &Options) -> Result<(), String> {
+        let masters = self.as_members(options.nodes("masters")?);
+        let replicas = self.as_members(options.nodes("replicas")?);
+        let patience = options.span("patience")?.unwrap_or(PATIENCE);
+        let mut words = format!("at {node}: masters {}", show::members(&masters));
+        if !replicas.is_empty() {
+            words = format!("{words}, replicas {}", show::members(&replicas));
+        }
+        self.ask(node, Request::Members { patience, masters, replicas }, &words)
     }
 
     fn key_request(
@@ -155,9 +173,12 @@ impl Stage {
         let action = match question {
             Question::Lock(value) => {
                 let number = self.tickets + 1;
+                let long = usize::try_from(options.number("long")?.unwrap_or(0));
                 let action = Action::Lock {
                     id: OpId { chain: (0, number), step: 0 },
-                    value: value.as_str().into(),
+                    value: format!("{value:.<0$}", long.map_err(|e| e.to_string())?)
+                        .as_str()
+                        .into(),
                     meta: options.text("meta").unwrap_or_default().into(),
                     lease,
                     delay: options.span("delay")?.unwrap_or(Span::ZERO),

@@ -11,7 +11,7 @@ use leasehold_core::{
     Span, Standing, Ticket,
 };
 
-use crate::show;
+use crate::{show, talk};
 
 /// A node's name: one letter.
 pub type Name = char;
@@ -49,6 +49,8 @@ struct Place {
     clock: u64,
     /// Added to the world's time for its wall clock.
     wall: u64,
+    /// How often its file was lost: a node without a file is a new one.
+    lost: u64,
     /// Whether writes to disk stay on their way.
     slow_disk: bool,
     unwritten: VecDeque<(Mark, NodeFile)>,
@@ -62,6 +64,8 @@ pub struct World {
     places: BTreeMap<Name, Place>,
     roads: BTreeMap<Way, Road>,
     held: BTreeMap<Way, VecDeque<Message>>,
+    /// The last number of a batch that each way delivered, with the boot it is of.
+    told: BTreeMap<Way, (u64, u64)>,
     queue: VecDeque<(Name, Input)>,
     effects: Vec<Effect>,
     /// Whether only what clients are told is written down, not what nodes say and do.
@@ -72,18 +76,9 @@ pub struct World {
     pub outcomes: BTreeMap<Ticket, Outcome>,
 }
 
-/// The id of a node of this name.
-#[must_use]
-pub fn id(name: Name) -> NodeId {
-    NodeId(u64::from(name))
-}
-
-/// The node of this name as a member.
-#[must_use]
-pub fn member(name: Name) -> Member {
-    let address = |port: &str| format!("{name}:{port}");
-    let (peer, client, http) = (address("1"), address("2"), address("3"));
-    Member { id: id(name), name: name.to_string(), peer, client, http }
+/// The id of the first node of this name.
+const fn first_id(name: Name) -> NodeId {
+    NodeId(name as u64)
 }
 
 impl World {
@@ -97,8 +92,9 @@ impl World {
     pub fn add(&mut self, name: Name, wall: Span) {
         let place = Place {
             node: None,
-            file: NodeFile::new(name.to_string(), id(name)),
+            file: NodeFile::new(name.to_string(), first_id(name)),
             boots: 0,
+            lost: 0,
             clock: APART * u64::try_from(self.places.len()).unwrap_or_default(),
             wall: wall.as_micros(),
             slow_disk: false,
@@ -114,8 +110,8 @@ impl World {
         let Some(place) = self.places.get_mut(&name) else { return };
         let boot = Boot {
             wall_clock: now + place.wall,
-            proposer: id(name).0 * show::BOOTS + place.boots,
-            seed: (id(name).0, place.boots),
+            proposer: u64::from(name) * show::BOOTS + place.boots,
+            seed: (u64::from(name), place.boots),
             file: place.file.clone(),
         };
         place.boots += 1;
@@ -125,6 +121,29 @@ impl World {
                 self.join(name, other);
             }
         }
+    }
+
+    /// The node that runs, or ran last, at this place.
+    #[must_use]
+    pub fn id(&self, name: Name) -> NodeId {
+        self.places.get(&name).map_or(first_id(name), |place| place.file.id)
+    }
+
+    /// The node of this name as a member.
+    #[must_use]
+    pub fn member(&self, name: Name) -> Member {
+        let address = |port: &str| format!("{name}:{port}");
+        let (peer, client, http) = (address("1"), address("2"), address("3"));
+        Member { id: self.id(name), name: name.to_string(), peer, client, http }
+    }
+
+    /// A node's disk is gone, and the node with it: when it is started again it is another one, of the same name.
+    pub fn wipe(&mut self, name: Name) {
+        self.crash(name);
+        let Some(place) = self.places.get_mut(&name) else { return };
+        place.lost += 1;
+        let id = NodeId(first_id(name).0 + place.lost * show::INCARNATION);
+        place.file = NodeFile::new(name.to_string(), id);
     }
 
     /// The names of all nodes.
@@ -173,7 +192,7 @@ impl World {
             if other != name && self.road((name, other)) != Road::Cut {
                 self.held.remove(&(name, other));
                 self.held.remove(&(other, name));
-                let down = Input::Link { peer: id(name), up: false };
+                let down = Input::Link { peer: self.id(name), up: false };
                 self.queue.push_back((other, down));
             }
         }
@@ -197,7 +216,7 @@ impl World {
             if self.road((from, to)) == Road::Cut {
                 self.roads.remove(&(from, to));
             }
-            self.queue.push_back((to, Input::Link { peer: id(from), up: true }));
+            self.queue.push_back((to, Input::Link { peer: self.id(from), up: true }));
         }
         self.settle();
     }
@@ -207,7 +226,7 @@ impl World {
         for (from, to) in [(a, b), (b, a)] {
             self.roads.insert((from, to), Road::Cut);
             self.held.remove(&(from, to));
-            self.queue.push_back((to, Input::Link { peer: id(from), up: false }));
+            self.queue.push_back((to, Input::Link { peer: self.id(from), up: false }));
         }
         self.settle();
     }
@@ -230,13 +249,13 @@ impl World {
         while taken < count
             && let Some(message) = self.held.get_mut(&way).and_then(VecDeque::pop_front)
         {
-            if let Some(words) = show::body(&message.body) {
+            if let Some(words) = self.words(way, &message) {
                 taken += 1;
                 let fate = if deliver { "delivered" } else { "dropped" };
                 self.note(format!("{}>{} {words} ({fate})", way.0, way.1));
             }
             if deliver {
-                self.queue.push_back((way.1, Input::Message { from: id(way.0), message }));
+                self.deliver(way, message);
             }
         }
         self.settle();
@@ -297,9 +316,11 @@ impl World {
         let mut sends: Vec<(String, &'static str, String)> = Vec::new();
         for effect in effects {
             if let Effect::Send { to, message } = effect {
-                let to = show::name(*to);
-                let fate = self.send((name, to), message);
-                match (show::body(&message.body), sends.last_mut()) {
+                let (id, to) = (*to, show::name(*to));
+                assert_ne!(to, name, "{name} sends to itself");
+                let words = self.words((name, to), message);
+                let fate = self.send((name, to), id, message);
+                match (words, sends.last_mut()) {
                     (Some(words), Some(last)) if (last.1, &last.2) == (fate, &words) => {
                         last.0.push(to);
                     }
@@ -320,15 +341,38 @@ impl World {
         }
     }
 
-    /// Sends a message, and says what becomes of it.
-    fn send(&mut self, way: Way, message: &Message) -> &'static str {
-        if !self.runs(way.1) {
+    /// A message in words, unless it is one of those that say the same every second. Of another epoch than the
+    /// receiver's it says of which.
+    fn words(&self, way: Way, message: &Message) -> Option<String> {
+        let number = talk::number(&message.body).filter(|_| talk::is_number(&message.body));
+        if number.is_some() && number == self.told.get(&way).copied() {
+            return None;
+        }
+        let mut words = talk::body(&message.body)?;
+        let epoch = self.node(way.1).map(|node| node.status(self.clock(way.1)).epoch);
+        let voted = talk::counts_in_its_epoch(&message.body);
+        if voted && epoch.is_some_and(|epoch| epoch != message.epoch) {
+            words = format!("{words} (of epoch {})", message.epoch.0);
+        }
+        Some(words)
+    }
+
+    fn deliver(&mut self, way: Way, message: Message) {
+        if let Some(said) = talk::number(&message.body) {
+            self.told.insert(way, said);
+        }
+        let from = self.id(way.0);
+        self.queue.push_back((way.1, Input::Message { from, message }));
+    }
+
+    /// Sends a message to this node, and says what becomes of it.
+    fn send(&mut self, way: Way, to: NodeId, message: &Message) -> &'static str {
+        if !self.runs(way.1) || self.id(way.1) != to {
             return " (lost)";
         }
         match self.road(way) {
             Road::Open => {
-                let message = message.clone();
-                self.queue.push_back((way.1, Input::Message { from: id(way.0), message }));
+                self.deliver(way, message.clone());
                 ""
             }
             Road::Held => {
@@ -393,7 +437,7 @@ impl World {
     #[must_use]
     pub fn held(&self) -> Vec<String> {
         let words = |(way, messages): (&Way, &VecDeque<Message>)| {
-            let messages = messages.iter().filter_map(|message| show::body(&message.body));
+            let messages = messages.iter().filter_map(|message| self.words(*way, message));
             messages.map(|words| format!("{}>{} {words}", way.0, way.1)).collect::<Vec<_>>()
         };
         self.held.iter().flat_map(words).collect()

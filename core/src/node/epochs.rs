@@ -47,16 +47,14 @@ impl Node {
         let active = self.sync.is_active();
         let mut scene = membership::Scene {
             now: self.now,
-            fresh: self.clock.fresh(self.now),
+            clock: &mut self.clock,
             voting: self.peers.voting(active),
             disk: &mut self.disk,
             post: &mut post,
             answers: &mut answers,
             active,
-            seen: 0,
         };
         let result = work(&mut self.membership, &mut scene);
-        self.clock.observe(scene.seen);
         self.carry_out(post, answers, out);
         result
     }
@@ -75,7 +73,7 @@ impl Node {
         }
     }
 
-    /// To a peer, or, for a step of a founding, of a change, or of a feed, to this node itself.
+    /// To a peer, or, for a step of a founding or of a change and for what a replica learns, to this node itself.
     pub(super) fn deliver(&mut self, to: NodeId, body: Body, out: &mut Effects) {
         if to != self.peers.me {
             return self.send(to, body, out);
@@ -199,6 +197,9 @@ impl Node {
         self.learned = self.empty(Ballot::ZERO);
         self.senders = Senders::default();
         self.sync.adopted(self.now, old.as_ref(), self.disk.file());
+        if !self.sync.is_active() && !self.sync.has_fenced_records() {
+            self.acceptor = self.empty(self.acceptor.floor());
+        }
         self.staging = None;
         self.tell_at = self.now;
         self.raise_ceiling();
@@ -327,7 +328,9 @@ impl Node {
                 if !self.sync.learns() {
                     return;
                 }
-                if !self.senders.batch(from, boot, number, facts.is_empty()) {
+                // Of its own changes it misses none.
+                let known = from == self.peers.me;
+                if !known && !self.senders.batch(from, boot, number, facts.is_empty()) {
                     self.sync.behind(self.now);
                 }
                 for fact in facts {
@@ -355,6 +358,10 @@ impl Node {
         self.peers.booted(from, boot);
         if !self.peers.says(from, standing, epoch) {
             return;
+        }
+        if epoch == self.peers.epoch() && self.peers.place_of(from).is_some() {
+            let step = self.sync.met(from, standing == Standing::Active);
+            self.take_steps(step.into_iter().collect(), out);
         }
         self.change(out, Membership::complete);
         let (_, quorum) = self.peers.quorum();

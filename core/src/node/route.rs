@@ -167,6 +167,7 @@ impl Node {
         }
         self.senders.lost(peer);
         self.coordinate(|coordinator, scene| coordinator.cancel_from(scene, peer));
+        self.move_homes(out);
         while let Some(relayed) = self.relays.pop_of(peer) {
             if relayed.writes() {
                 out.push(Effect::Reply { ticket: relayed.ticket, outcome: Outcome::Unknown });

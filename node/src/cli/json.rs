@@ -158,6 +158,7 @@ pub(super) const fn standing(standing: Standing) -> &'static str {
         Standing::Joining => "joining",
         Standing::Active => "active",
         Standing::Replica => "replica",
+        Standing::Outside => "outside",
         Standing::Draining => "draining",
     }
 }

@@ -54,6 +54,6 @@ fn what_cannot_start_says_why() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("/nowhere/at/all"));
     let output = leasehold(&["node", "--config", "/no/such/file"], &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let output = leasehold(&["dev", "--replicas", "1"], &[]);
+    let output = leasehold(&["dev", "--masters", "0"], &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }

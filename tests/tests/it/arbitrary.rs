@@ -3,16 +3,18 @@
 //! A new kind of item is a compile error in the functions at the end until it is named there, and a failure until a
 //! strategy makes it.
 
+mod between;
+
 use std::collections::BTreeSet;
 
 use leasehold_core::wire::{
     ClientHello, ClientItem, NodeItem, PeerHello, PeerItem, Topology, Versions, Welcome,
 };
 use leasehold_core::{
-    Accepted, Action, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, ClusterId, Config, Done,
-    Drift, Entry, Epoch, Found, Held, Holder, Invalid, KeyRequest, Limit, Limits, Member, Message,
-    NodeFile, NodeId, NotDone, OpId, Outcome, Owner, Peer, Refusal, Relay, Span, Standing, Status,
-    Tell, Timing, Token,
+    Accepted, Action, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Done,
+    Drift, Entry, Epoch, Feed, Held, Holder, Invalid, KeyRequest, Lag, Limit, Limits, Message,
+    NodeFile, NodeId, NotDone, OpId, Outcome, Owner, Peer, Refusal, Relay, Snapshot, Span,
+    Standing, Status, Tell, Timing, Token,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -20,6 +22,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+
+pub(crate) use self::between::config;
+use self::between::{change, feed, found, member, snapshot, vote};
 
 pub(crate) fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
@@ -177,6 +182,8 @@ fn not_done() -> impl Strategy<Value = NotDone> {
         NotDone::Cancelled,
         NotDone::Draining,
         NotDone::NotFounded,
+        NotDone::Changing,
+        NotDone::NotActive,
         NotDone::Limit(Limit::Records),
         NotDone::Limit(Limit::WaitersPerKey),
         NotDone::Limit(Limit::Operations),
@@ -202,18 +209,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         not_done().prop_map(Outcome::NotDone),
         Just(Outcome::Unknown),
         cluster().prop_map(Outcome::Founded),
+        any::<(u64, bool)>()
+            .prop_map(|(epoch, complete)| Outcome::Configured { epoch: Epoch(epoch), complete }),
     ]
-}
-
-fn member() -> impl Strategy<Value = Member> {
-    (node_id(), "[a-z]{1,4}", "\\PC{0,9}", "\\PC{0,9}", "\\PC{0,9}")
-        .prop_map(|(id, name, peer, client, http)| Member { id, name, peer, client, http })
-}
-
-/// A configuration; not a sensible one.
-pub(crate) fn config() -> impl Strategy<Value = Config> {
-    (any::<u64>(), vec(member(), 0..5), vec(member(), 0..3))
-        .prop_map(|(epoch, masters, replicas)| Config { epoch: Epoch(epoch), masters, replicas })
 }
 
 fn standing() -> impl Strategy<Value = Standing> {
@@ -225,24 +223,6 @@ fn standing() -> impl Strategy<Value = Standing> {
         Standing::Replica,
         Standing::Draining,
     ])
-}
-
-fn found() -> impl Strategy<Value = Found> {
-    prop_oneof![
-        (cluster(), config(), any::<bool>()).prop_map(|(cluster, config, active)| Found::Store {
-            cluster,
-            config,
-            active
-        }),
-        cluster().prop_map(|cluster| Found::Stored { cluster }),
-        (cluster(), config(), any::<bool>()).prop_map(|(cluster, config, active)| Found::Holds {
-            cluster,
-            config,
-            active
-        }),
-        cluster().prop_map(|cluster| Found::Activate { cluster }),
-        cluster().prop_map(|cluster| Found::Activated { cluster }),
-    ]
 }
 
 fn body() -> impl Strategy<Value = Body> {
@@ -258,6 +238,9 @@ fn body() -> impl Strategy<Value = Body> {
         relay.prop_map(Body::Relay),
         found().prop_map(Body::Found),
         standing().prop_map(Body::Standing),
+        snapshot().prop_map(Body::Snapshot),
+        change().prop_map(Body::Change),
+        feed().prop_map(Body::Feed),
     ]
 }
 
@@ -334,8 +317,11 @@ fn topology() -> impl Strategy<Value = Topology> {
 
 fn status() -> impl Strategy<Value = Status> {
     let counts = any::<(u64, u64, u64, u64, u64)>();
-    (node_id(), standing(), option::of(span()), option::of(cluster()), peers(), counts).prop_map(
-        |(id, standing, active_in, cluster, members, counts)| {
+    let lag = (node_id(), any::<u64>(), span());
+    let lags = vec(lag.prop_map(|(replica, entries, time)| (replica, Lag { entries, time })), 0..3);
+    let known = (option::of(span()), option::of(cluster()));
+    (node_id(), standing(), known, peers(), lags, counts).prop_map(
+        |(id, standing, (active_in, cluster), members, lags, counts)| {
             let (epoch, leases, records, operations, waiters) = counts;
             Status {
                 id,
@@ -344,6 +330,7 @@ fn status() -> impl Strategy<Value = Status> {
                 cluster,
                 epoch: Epoch(epoch),
                 members,
+                lags,
                 leases,
                 records,
                 operations,
@@ -385,15 +372,18 @@ pub(crate) fn node_item() -> impl Strategy<Value = NodeItem> {
 /// What a node keeps on disk.
 pub(crate) fn node_file() -> impl Strategy<Value = NodeFile> {
     let epoch = option::of(any::<u64>().prop_map(Epoch));
-    ("\\PC{0,9}", node_id(), option::of(cluster()), counter(), option::of(config()), epoch)
-        .prop_map(|(name, id, cluster, ceiling, config, active_in)| NodeFile {
+    let known = (option::of(cluster()), option::of(config()));
+    ("\\PC{0,9}", node_id(), known, counter(), epoch, vote()).prop_map(
+        |(name, id, (cluster, config), ceiling, active_in, vote)| NodeFile {
             name,
             id,
             cluster,
             ceiling,
             config,
             active_in,
-        })
+            vote,
+        },
+    )
 }
 
 const fn peer_kind(item: &PeerItem) -> usize {
@@ -408,6 +398,16 @@ const fn peer_kind(item: &PeerItem) -> usize {
             Body::Relay(_) => 6,
             Body::Found(_) => 7,
             Body::Standing(_) => 8,
+            Body::Snapshot(Snapshot::Ask { .. }) => 9,
+            Body::Snapshot(Snapshot::Part { .. }) => 10,
+            Body::Change(Change::Prepare { .. }) => 11,
+            Body::Change(Change::Promise { .. }) => 12,
+            Body::Change(Change::Refused { .. }) => 13,
+            Body::Change(Change::Accept { .. }) => 14,
+            Body::Change(Change::Accepted { .. }) => 15,
+            Body::Change(Change::Adopt { .. }) => 16,
+            Body::Feed(Feed::Batch { .. }) => 17,
+            Body::Feed(Feed::Got { .. }) => 18,
         },
     }
 }
@@ -440,12 +440,12 @@ const fn node_kind(item: &NodeItem) -> usize {
 /// The kinds that a strategy makes, of many tries.
 fn kinds<T>(strategy: &impl Strategy<Value = T>, kind: impl Fn(&T) -> usize) -> BTreeSet<usize> {
     let mut runner = TestRunner::deterministic();
-    (0..600).map(|_| kind(&strategy.new_tree(&mut runner).unwrap().current())).collect()
+    (0..2_000).map(|_| kind(&strategy.new_tree(&mut runner).unwrap().current())).collect()
 }
 
 #[test]
 fn every_kind_of_item_is_made() {
-    assert_eq!(kinds(&peer_item(), peer_kind), (0..9).collect());
+    assert_eq!(kinds(&peer_item(), peer_kind), (0..19).collect());
     assert_eq!(kinds(&client_item(), client_kind), (0..7).collect());
     assert_eq!(kinds(&node_item(), node_kind), (0..8).collect());
 }

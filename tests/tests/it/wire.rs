@@ -6,15 +6,19 @@ use leasehold_core::wire::{
     self, ClientItem, FORMAT, Frame, HEADER, Item, MAX_FRAME, Malformed, NodeItem, PeerItem,
     Topology,
 };
-use leasehold_core::{Epoch, NodeId};
+use leasehold_core::{Copied, Epoch, NodeId, Peer};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::arbitrary::{client_item, node_item, peer_item};
 
 /// Allocated bytes for each byte of input at most. A list of `n` things is made when `n` bytes are there, so this is the
-/// size of the largest thing in a list, a `Peer`.
-const PER_BYTE: u64 = 136;
+/// size of the largest thing in a list.
+const PER_BYTE: u64 = if size_of::<Copied>() > size_of::<Peer>() {
+    size_of::<Copied>() as u64
+} else {
+    size_of::<Peer>() as u64
+};
 /// What may be allocated whatever the input is.
 const ANYWAY: u64 = 256;
 

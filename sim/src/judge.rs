@@ -46,7 +46,9 @@ impl World<'_> {
             let as_wished = match standing {
                 Some(Standing::Active) => master,
                 Some(Standing::Replica) => replica,
-                Some(Standing::Fresh | Standing::Unknown) => !master && !replica,
+                Some(Standing::Fresh | Standing::Unknown | Standing::Outside) => {
+                    !master && !replica
+                }
                 Some(Standing::Joining | Standing::Draining) | None => false,
             };
             if !as_wished {

@@ -385,8 +385,14 @@ impl World<'_> {
             file.config.iter().chain(file.vote.accepted.iter().map(|(_, config)| config))
         });
         let ids = |config: &Config| config.masters.iter().map(|m| m.id).collect::<Vec<_>>();
-        let mut relevant: Vec<Vec<NodeId>> =
-            configs.filter(|config| config.epoch >= complete).map(ids).collect();
+        let mut relevant = Vec::new();
+        for config in configs.filter(|config| config.epoch >= complete) {
+            relevant.push(ids(config));
+            if config.epoch > complete {
+                // Its masters take over from these.
+                relevant.push(config.before.clone());
+            }
+        }
         let running = |(host, boot): (usize, u64)| {
             self.hosts[host].boots == boot && self.hosts[host].node.is_some()
         };

@@ -14,7 +14,7 @@ use crate::founding::{self, Founding};
 use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
 use crate::membership::{self, Membership};
 use crate::message::{Body, Change, Copied, Feed, Found, Presence, Snapshot};
-use crate::request::Ticket;
+use crate::request::{Standing, Ticket};
 use crate::sync::{PartHead, Step};
 use crate::time::Span;
 

@@ -13,8 +13,8 @@ use leasehold_core::wire::{
 use leasehold_core::{
     Accepted, Action, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Done,
     Drift, Entry, Epoch, Feed, Held, Holder, Invalid, KeyRequest, Lag, Limit, Limits, Message,
-    NodeFile, NodeId, NotDone, OpId, Outcome, Owner, Peer, Refusal, Relay, Snapshot, Span,
-    Standing, Status, Tell, Timing, Token,
+    NodeFile, NodeId, NotDone, OpId, Outcome, Owner, Peer, Presence, Refusal, Relay, Snapshot,
+    Span, Standing, Status, Tell, Timing, Token,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -226,18 +226,21 @@ fn standing() -> impl Strategy<Value = Standing> {
 }
 
 fn body() -> impl Strategy<Value = Body> {
-    let relay = prop_oneof![
-        (ballot(), key_request()).prop_map(|(name, request)| Relay::Forward { name, request }),
-        ballot().prop_map(|name| Relay::Cancel { name }),
-        (ballot(), outcome()).prop_map(|(name, outcome)| Relay::Answered { name, outcome }),
-    ];
+    let relay =
+        prop_oneof![
+            (ballot(), any::<u64>(), key_request())
+                .prop_map(|(name, boot, request)| Relay::Forward { name, boot, request }),
+            ballot().prop_map(|name| Relay::Cancel { name }),
+            (ballot(), outcome()).prop_map(|(name, outcome)| Relay::Answered { name, outcome }),
+        ];
     prop_oneof![
         (any::<u64>(), ask()).prop_map(|(round, ask)| Body::Ask { round, ask }),
         (any::<u64>(), answer()).prop_map(|(round, answer)| Body::Answer { round, answer }),
         tell().prop_map(Body::Tell),
         relay.prop_map(Body::Relay),
         found().prop_map(Body::Found),
-        standing().prop_map(Body::Standing),
+        (standing(), any::<u64>())
+            .prop_map(|(standing, boot)| Body::Standing(Presence { standing, boot })),
         snapshot().prop_map(Body::Snapshot),
         change().prop_map(Body::Change),
         feed().prop_map(Body::Feed),

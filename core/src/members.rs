@@ -95,6 +95,14 @@ impl Config {
         self.masters.len() - self.quorum() + 1
     }
 
+    /// Whether other nodes vote than in the epoch before. If so, each of them took over from a quorum of those.
+    #[must_use]
+    pub fn has_new_masters(&self) -> bool {
+        !self.before.is_empty()
+            && (self.before.len() != self.masters.len()
+                || self.masters.iter().any(|member| !self.before.contains(&member.id)))
+    }
+
     /// Whether the same nodes vote in both.
     #[must_use]
     pub fn same_masters(&self, other: &Self) -> bool {

@@ -267,7 +267,8 @@ impl Node {
                 }
                 Step::Finish { with_own } => self.finish_sync(with_own),
                 Step::CaughtUp => self.catch_up(out),
-                Step::Aged => {}
+                // What was taken over may still wait for the disk, and must not replace what is voted from now on.
+                Step::Aged => self.staging = None,
             }
         }
     }

@@ -18,7 +18,7 @@ impl Client {
             out.extend(flight.calls.iter().map(|c| ClientEffect::Cancel { call: c.0 }));
             return self.end_unknown(now, true);
         }
-        self.node = self.roll().index(around.nodes.len());
+        self.node = self.roll().index(around.nodes);
         self.try_again_or_end(now, true, around, out);
     }
 

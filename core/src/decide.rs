@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) unanimous: bool,
     /// The highest floor of those that answered.
     pub(crate) floor: Ballot,
+    /// What this node's hybrid clock shows, which says how old a token is.
+    pub(crate) clock: u64,
 }
 
 /// What to tell the caller once it is true.
@@ -74,7 +76,22 @@ pub(crate) struct Past {
 }
 
 /// Decides `job` on what was seen, writing at `ballot`.
+///
+/// An accept of this operation that reached a minority stays there, and a later vote may find it. It never will take
+/// effect once something else is written above it, and not before: so after such an accept nothing is answered from
+/// what was seen alone, however unanimous.
 pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, past: Past) -> Plan {
+    match decide_as_seen(job, seen, ballot, past) {
+        Plan::Answer(verdict) if past.sent_from.is_some() && verdict != Verdict::Unknown => {
+            seen.best.as_ref().map_or(Plan::Answer(Verdict::Unknown), |(_, entry)| {
+                write_unchanged(entry, seen.remaining, verdict)
+            })
+        }
+        plan @ (Plan::Answer(_) | Plan::Write { .. }) => plan,
+    }
+}
+
+fn decide_as_seen(job: &Job, seen: &Seen, ballot: Ballot, past: Past) -> Plan {
     if let (Some(id), Some((at, entry))) = (id_of(job), &seen.best) {
         let last = entry.last_op();
         if last == id && !Rule::RetryLastOp.is_out() {
@@ -156,10 +173,15 @@ fn unchanged(seen: &Seen, verdict: Verdict) -> Plan {
     if settled {
         return Plan::Answer(verdict);
     }
-    if dead {
+    write_unchanged(entry, seen.remaining, verdict)
+}
+
+/// Writes what is there, and what is dead as free.
+fn write_unchanged(entry: &Entry, remaining: Span, verdict: Verdict) -> Plan {
+    if entry.held().is_some() && remaining.is_zero() {
         return Plan::Write { entry: entry.freed(), keep: Span::ZERO, verdict };
     }
-    Plan::Write { entry: entry.clone(), keep: seen.remaining, verdict }
+    Plan::Write { entry: entry.clone(), keep: remaining, verdict }
 }
 
 /// Applies the operation to the register, or refuses.
@@ -257,16 +279,18 @@ fn refused(held: Option<&Held>, seen: &Seen) -> Verdict {
 }
 
 fn holder(held: &Held, seen: &Seen) -> Holder {
-    describe(held, seen.remaining)
+    describe(held, seen.remaining, seen.clock)
 }
 
-/// The owner as others see it, when the masters keep the entry for `remaining` more.
-pub(crate) fn describe(held: &Held, remaining: Span) -> Holder {
+/// The owner as others see it, when the masters keep the entry for `remaining` more and the hybrid clock shows
+/// `clock`.
+pub(crate) fn describe(held: &Held, remaining: Span, clock: u64) -> Holder {
     Holder {
         value: held.value.clone(),
         meta: held.meta.clone(),
         token: held.token,
         remaining: remaining.minus(held.delay),
         delay: held.delay.min(remaining),
+        age: Span::from_micros(clock.saturating_sub(held.token.0)),
     }
 }

@@ -101,6 +101,7 @@ mod membership;
 mod message;
 mod node;
 mod peers;
+mod rates;
 mod relay;
 mod request;
 mod round;
@@ -109,6 +110,7 @@ mod slab;
 mod sync;
 mod time;
 mod timers;
+mod view;
 mod waiters;
 pub mod wire;
 
@@ -118,8 +120,8 @@ pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
 pub use entry::{Entry, Held, OpId};
 pub use members::{ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId};
 pub use message::{
-    Accepted, Answer, Ask, Body, Change, Copied, Feed, Found, Message, Relay, Snapshot, Source,
-    Tell,
+    Accepted, Answer, Ask, Body, Change, Copied, Feed, Found, Message, Presence, Relay, Snapshot,
+    Source, Tell,
 };
 pub use node::{Node, View};
 pub use request::{
@@ -128,3 +130,4 @@ pub use request::{
 };
 pub use settings::{Limits, MIN_LEASE, Settings, Timing};
 pub use time::{Drift, Instant, Span};
+pub use view::{Cursor, Heard, Page, Waiter, Waiting, Wants};

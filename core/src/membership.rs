@@ -82,6 +82,11 @@ impl Membership {
         self.leading.as_ref().map(|leading| leading.again_at.min(leading.give_up))
     }
 
+    /// Whether this node leads a change that is not complete.
+    pub(crate) const fn is_changing(&self) -> bool {
+        self.leading.is_some()
+    }
+
     /// An operator wants these members. `missing` is a new master that was not met.
     pub(crate) fn request(
         &mut self,

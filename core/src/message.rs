@@ -47,7 +47,7 @@ pub enum Body {
     /// The founding of a cluster.
     Found(Found),
     /// How the sender is, every second and whenever it changes.
-    Standing(Standing),
+    Standing(Presence),
     /// Copies of what masters keep, for one that lost it or never had it.
     Snapshot(Snapshot),
     /// The next configuration.
@@ -170,6 +170,17 @@ pub enum Tell {
     },
 }
 
+/// A heartbeat: how its sender is, and how its clock runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Presence {
+    /// Whether it votes, learns, or does not know yet.
+    pub standing: Standing,
+    /// Tells its boots apart.
+    pub boot: u64,
+    /// How long it has been running since that boot, by its own clock.
+    pub elapsed: Span,
+}
+
 /// A request of another node's client. Each is named by a ballot that its sender drew for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Relay {
@@ -177,6 +188,8 @@ pub enum Relay {
     Forward {
         /// The sender's name for it.
         name: Ballot,
+        /// The boot of the receiver that is meant. Another boot knows nothing of the names that were taken.
+        boot: u64,
         /// The request.
         request: KeyRequest,
     },

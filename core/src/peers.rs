@@ -9,6 +9,7 @@ use crate::hash;
 use crate::members::{ClusterId, Config, Epoch, NodeId};
 use crate::request::{Peer, Standing};
 use crate::time::{Instant, Span};
+use crate::view::Heard;
 
 /// How often every node says how it is.
 pub(crate) const STANDING_EVERY: Span = Span::from_secs(1);
@@ -21,6 +22,8 @@ struct Known {
     standing: Standing,
     /// The epoch it said so in.
     epoch: Epoch,
+    /// The boot it said so at.
+    boot: u64,
     heard_at: Option<Instant>,
 }
 
@@ -89,6 +92,16 @@ impl Peers {
         news
     }
 
+    /// What `peer` says of its boot.
+    pub(crate) fn booted(&mut self, peer: NodeId, boot: u64) {
+        self.known.entry(peer).or_default().boot = boot;
+    }
+
+    /// The boot of `peer` that this node knows of.
+    pub(crate) fn boot_of(&self, peer: NodeId) -> u64 {
+        self.known.get(&peer).map_or(0, |known| known.boot)
+    }
+
     pub(crate) fn standing_of(&self, peer: NodeId) -> Standing {
         self.known.get(&peer).map_or(Standing::Unknown, |known| known.standing)
     }
@@ -128,6 +141,24 @@ impl Peers {
     /// Whether `peer` is there.
     pub(crate) fn is_up(&self, peer: NodeId) -> bool {
         peer == self.me || self.known.get(&peer).is_some_and(|known| known.up)
+    }
+
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.config.iter().any(|config| config.members().any(|member| member.id == node))
+    }
+
+    /// How the other members are heard, by those of whom anything was.
+    pub(crate) fn heard_of(
+        &self,
+        now: Instant,
+        clock_ppm: impl Fn(NodeId) -> Option<i32>,
+    ) -> Vec<(NodeId, Heard)> {
+        let members = self.config.iter().flat_map(Config::members).map(|member| member.id);
+        let heard = |id: NodeId| {
+            let ago = now.since(self.known.get(&id)?.heard_at?);
+            Some((id, Heard { ago, clock_ppm: clock_ppm(id) }))
+        };
+        members.filter(|&id| id != self.me).filter_map(heard).collect()
     }
 
     /// The configuration in force, with the cluster it is of.

@@ -2,7 +2,7 @@
 //!
 //! The forwarding side remembers whom to answer. The home's side sees to it that a duplicated or late forward is
 //! not taken for a new request: a client that sends again knows of it, a network that delivers twice does not
-//! tell. What is left out is like loss.
+//! tell. What is left out is like loss. Names are forgotten in a crash; so a forward names the home's boot, too.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -32,19 +32,28 @@ pub(crate) struct Relayed {
 impl Relayed {
     /// Whether it may have taken effect without an answer.
     pub(crate) const fn writes(&self) -> bool {
-        match self.request.action {
-            Action::Read | Action::WaitHeld | Action::WaitReleased => false,
-            Action::Lock { .. }
-            | Action::Extend { .. }
-            | Action::Update { .. }
-            | Action::Release { .. } => true,
-        }
+        writes(&self.request)
     }
 
     /// What the caller is told when no answer will come, for this reason.
     pub(crate) const fn lost(&self, reason: NotDone) -> Outcome {
-        if self.writes() { Outcome::Unknown } else { Outcome::NotDone(reason) }
+        lost(&self.request, reason)
     }
+}
+
+const fn writes(request: &KeyRequest) -> bool {
+    match request.action {
+        Action::Read | Action::WaitHeld | Action::WaitReleased => false,
+        Action::Lock { .. }
+        | Action::Extend { .. }
+        | Action::Update { .. }
+        | Action::Release { .. } => true,
+    }
+}
+
+/// The answer to a request whose fate nobody knows; for this reason not done, if it only reads.
+pub(crate) const fn lost(request: &KeyRequest, reason: NotDone) -> Outcome {
+    if writes(request) { Outcome::Unknown } else { Outcome::NotDone(reason) }
 }
 
 /// The names of one sender's forwards.
@@ -62,6 +71,8 @@ pub(crate) struct Relays {
     by_name: HashMap<u64, Slot, Seeded>,
     by_ticket: HashMap<Ticket, Slot, Seeded>,
     names: BTreeMap<NodeId, Names>,
+    /// How many of the relayed are locks that queue for their key.
+    queueing: usize,
 }
 
 impl Relays {
@@ -72,12 +83,14 @@ impl Relays {
             by_name: HashMap::with_hasher(Seeded(seed)),
             by_ticket: HashMap::with_hasher(Seeded(seed)),
             names: BTreeMap::new(),
+            queueing: 0,
         }
     }
 
     /// Remembers a request that is forwarded now.
     pub(crate) fn add(&mut self, relayed: Relayed) {
         let (name, ticket, give_up) = (relayed.name, relayed.ticket, relayed.give_up);
+        self.queueing += usize::from(relayed.request.action.queues());
         let slot = self.relayed.insert(relayed);
         self.timers.set(slot, give_up);
         self.by_name.insert(name.counter, slot);
@@ -110,6 +123,7 @@ impl Relays {
 
     fn remove(&mut self, slot: Slot) -> Option<Relayed> {
         let relayed = self.relayed.remove(slot)?;
+        self.queueing -= usize::from(relayed.request.action.queues());
         self.timers.clear(slot);
         self.by_name.remove(&relayed.name.counter);
         self.by_ticket.remove(&relayed.ticket);
@@ -130,6 +144,10 @@ impl Relays {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timers.deadline()
+    }
+
+    pub(crate) const fn queueing(&self) -> usize {
+        self.queueing
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -7,7 +7,8 @@
 //!
 //! * after a restart in the epoch it voted in: from `n - q + 1` other masters that vote in it (every quorum it was in
 //!   had one of them), and only once all operations that it voted in before are over;
-//! * in an epoch it has not voted in: the same, or from a quorum of the masters of the epoch before, each
+//! * in an epoch it has not voted in: the same (or from any master that votes in it, unless the masters are those of the
+//!   epoch before, who went on voting without taking over anything), or from a quorum of the masters of the epoch before, each
 //!   *fenced*: it will not vote in that epoch any more and has lost no vote of it that can still matter.
 //!
 //! Without anybody's help a restarted master may vote once the horizon has passed: nothing it ever said matters then.
@@ -399,7 +400,11 @@ impl Joining {
         };
         let masters = config.masters.iter().filter(|member| member.id != me);
         let active = masters.filter(|member| complete(Source::Active, member.id)).count();
-        let needed = config.sources() - usize::from(Rule::Sources.is_out());
+        // Who has not voted in this epoch was in none of its quorums, and who votes in an epoch of other masters knows
+        // all that was chosen before: one of them is enough.
+        let newcomer = self.aged_at.is_none() && config.has_new_masters();
+        let sources = if newcomer { 1 } else { config.sources() };
+        let needed = sources - usize::from(Rule::Sources.is_out());
         if active >= needed.max(1) {
             self.done = true;
             return Some(Step::Finish { with_own: false });

@@ -78,8 +78,12 @@ pub enum ClientEffect {
 pub struct Surroundings {
     /// The cluster.
     pub cluster: ClusterId,
-    /// Its nodes.
-    pub nodes: Vec<NodeId>,
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// Those that vote, as far as the operator says.
+    pub voters: Vec<NodeId>,
+    /// All nodes, as they are now.
+    pub ids: Vec<NodeId>,
     /// The keys.
     pub keys: Vec<Key>,
 }
@@ -202,7 +206,7 @@ impl Client {
             ClientInput::Answer { call, outcome } => self.answer(now, call, outcome, around, out),
             ClientInput::Bounced { call } => {
                 if self.flight.as_ref().is_some_and(|f| f.calls.iter().any(|c| c.0 == call)) {
-                    self.node = self.roll().index(around.nodes.len());
+                    self.node = self.roll().index(around.nodes);
                     self.try_again_or_end(now, false, around, out);
                 }
             }
@@ -349,11 +353,11 @@ impl Client {
         let mut roll = self.roll();
         let Some(flight) = &mut self.flight else { return };
         let key = &around.keys[flight.key];
-        let home = hash::home(around.cluster, around.nodes.iter().copied(), key);
-        let home = home.and_then(|home| around.nodes.iter().position(|node| *node == home));
+        let home = hash::home(around.cluster, around.voters.iter().copied(), key);
+        let home = home.and_then(|home| around.ids.iter().position(|node| *node == home));
         let to = match self.habits.choice {
             Choice::Home if flight.calls.is_empty() => home.unwrap_or(self.node),
-            Choice::Any => roll.index(around.nodes.len()),
+            Choice::Any => roll.index(around.nodes),
             Choice::Sticky | Choice::Home => self.node,
         };
         let patience = roll.magnitude(20 * MS, self.habits.patience);

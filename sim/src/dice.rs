@@ -29,6 +29,8 @@ pub enum Stream {
     Client(usize),
     /// The operator who founds the cluster.
     Operator,
+    /// What the operator changes.
+    Change,
     /// Restart times within a fault.
     Restart(usize),
 }
@@ -47,6 +49,7 @@ impl Stream {
             Self::Client(a) => (9, a, 0),
             Self::Operator => (10, 0, 0),
             Self::Restart(a) => (11, a, 0),
+            Self::Change => (12, 0, 0),
         };
         (tag << 56) | (wide(a) << 28) | wide(b)
     }

@@ -17,6 +17,12 @@ impl Nodes {
         node < MAX_NODES && self.0 & (1 << node) != 0
     }
 
+    /// These without `node`.
+    #[must_use]
+    pub const fn without(self, node: usize) -> Self {
+        Self(if node < MAX_NODES { self.0 & !(1 << node) } else { self.0 })
+    }
+
     /// These and `node`.
     #[must_use]
     pub const fn with(self, node: usize) -> Self {
@@ -54,6 +60,8 @@ pub enum Kind {
         /// Whether they were told before.
         drain: bool,
     },
+    /// This node crashes, and its file is lost unless too many are: it comes back as a stranger.
+    Lose(usize),
     /// The node is told the opposite of the truth about its link to the peer.
     WrongHint {
         /// Who is misled.
@@ -83,21 +91,24 @@ struct Likely {
     hint: u64,
     disk: u64,
     vanish: u64,
+    lose: u64,
 }
 
 #[rustfmt::skip]
 const fn likely(profile: Profile) -> Likely {
-    let (cut, slow, pause, pause_client, crash, majority, hint, disk, vanish) = match profile {
-        Profile::Calm          => ( 5,   5,   5,   5,  10,   0,  5,  5, 20),
-        Profile::Lossy         => (30,  30,  20,  20,  60,  15, 20, 20, 40),
-        Profile::Partitions    => (100, 30,  20,  20,  60,  15, 50, 20, 40),
-        Profile::Crash         => (30,  20,  20,  20, 100,  20, 20, 40, 40),
-        Profile::MajorityCrash => (30,  20,  20,  20, 100, 100, 20, 40, 40),
-        Profile::Slow          => (20, 100,  80,  60,  60,  15, 30, 80, 30),
-        Profile::Edge          => (30,  30,  50,  50,  60,  20, 20, 20, 30),
-        Profile::Mixed         => (60,  40,  60,  40,  90,  30, 40, 40, 50),
+    let (cut, slow, pause, pause_client, crash, majority, hint, disk, vanish, lose) = match profile {
+        Profile::Calm          => ( 5,   5,   5,   5,  10,   0,  5,  5, 20,  0),
+        Profile::Lossy         => (30,  30,  20,  20,  60,  15, 20, 20, 40,  5),
+        Profile::Partitions    => (100, 30,  20,  20,  60,  15, 50, 20, 40, 10),
+        Profile::Crash         => (30,  20,  20,  20, 100,  20, 20, 40, 40, 15),
+        Profile::MajorityCrash => (30,  20,  20,  20, 100, 100, 20, 40, 40, 15),
+        Profile::Slow          => (20, 100,  80,  60,  60,  15, 30, 80, 30, 10),
+        Profile::Edge          => (30,  30,  50,  50,  60,  20, 20, 20, 30,  5),
+        Profile::Reconfigure   => (50,  20,  30,  20,  80,  15, 20, 40, 20, 60),
+        Profile::Rivals        => (30,  30,  20,  20,  40,  10,  0, 10, 20,  0),
+        Profile::Mixed         => (60,  40,  60,  40,  90,  30, 40, 40, 50, 25),
     };
-    Likely { cut, slow, pause, pause_client, crash, majority, hint, disk, vanish }
+    Likely { cut, slow, pause, pause_client, crash, majority, hint, disk, vanish, lose }
 }
 
 /// The faults of `scenario`, ordered by their beginning.
@@ -116,6 +127,7 @@ pub fn draw(dice: Dice, scenario: &Scenario) -> Vec<Fault> {
         (odds.hint, 6),
         (odds.disk, 7),
         (odds.vanish, 8),
+        (odds.lose, 9),
     ];
     let mut faults = Vec::new();
     for (percent, kind) in kinds {
@@ -139,30 +151,31 @@ fn draw_length(roll: &mut Roll, kind: u64, scenario: &Scenario) -> u64 {
     let short = timing.op_timeout.as_micros();
     match kind {
         2 | 3 => roll.magnitude(MS, timing.max_lease.as_micros() * 2),
-        4 | 5 => roll.magnitude(MS, 2 * SECOND),
+        4 | 5 | 9 => roll.magnitude(MS, 2 * SECOND),
         _ => roll.magnitude(10 * MS, short.saturating_mul(6)),
     }
 }
 
 fn draw_kind(roll: &mut Roll, kind: u64, scenario: &Scenario) -> Kind {
-    let masters = scenario.masters;
-    let one = Nodes::default().with(roll.index(masters));
-    let some = draw_nodes(roll, masters);
+    let nodes = scenario.nodes();
+    let one = Nodes::default().with(roll.index(nodes));
+    let some = draw_nodes(roll, nodes);
     let timeout = scenario.settings.timing.op_timeout.as_micros();
     match kind {
-        0 => Kind::Cut(draw_cut(roll, masters)),
+        0 => Kind::Cut(draw_cut(roll, nodes)),
         1 => Kind::Slow(one, roll.magnitude(MS, timeout * 2)),
         2 => Kind::Pause(if roll.one_in(4) { some } else { one }),
         3 => Kind::PauseClient(roll.index(scenario.clients.len())),
         4 => Kind::Crash { nodes: one, drain: roll.one_in(4) },
-        5 => Kind::Crash { nodes: draw_majority(roll, masters), drain: false },
+        5 => Kind::Crash { nodes: draw_majority(roll, scenario.masters), drain: false },
         6 => {
-            let node = roll.index(masters);
-            Kind::WrongHint { node, peer: (node + 1 + roll.index(masters - 1)) % masters }
+            let node = roll.index(nodes);
+            Kind::WrongHint { node, peer: (node + 1 + roll.index(nodes - 1)) % nodes }
         }
         7 => {
             Kind::SlowDisk(if roll.one_in(2) { some } else { one }, roll.magnitude(MS, timeout * 2))
         }
+        9 => Kind::Lose(roll.index(nodes)),
         _ => {
             let client = roll.index(scenario.clients.len());
             Kind::Vanish { client, noticed: roll.one_in(2) }
@@ -170,9 +183,8 @@ fn draw_kind(roll: &mut Roll, kind: u64, scenario: &Scenario) -> Kind {
     }
 }
 
-fn draw_nodes(roll: &mut Roll, masters: usize) -> Nodes {
-    (0..masters)
-        .fold(Nodes::default(), |set, node| if roll.one_in(2) { set.with(node) } else { set })
+fn draw_nodes(roll: &mut Roll, nodes: usize) -> Nodes {
+    (0..nodes).fold(Nodes::default(), |set, node| if roll.one_in(2) { set.with(node) } else { set })
 }
 
 fn draw_majority(roll: &mut Roll, masters: usize) -> Nodes {
@@ -183,13 +195,13 @@ fn draw_majority(roll: &mut Roll, masters: usize) -> Nodes {
 }
 
 /// A split in two, one node alone, one direction only, or a bridge: two halves that one node still reaches.
-fn draw_cut(roll: &mut Roll, masters: usize) -> [Nodes; MAX_NODES] {
+fn draw_cut(roll: &mut Roll, nodes: usize) -> [Nodes; MAX_NODES] {
     let shape = roll.below(5);
-    let alone = roll.index(masters);
-    let side = if shape == 0 { draw_nodes(roll, masters) } else { Nodes::default().with(alone) };
-    let half = draw_nodes(roll, masters);
+    let alone = roll.index(nodes);
+    let side = if shape == 0 { draw_nodes(roll, nodes) } else { Nodes::default().with(alone) };
+    let half = draw_nodes(roll, nodes);
     let inwards = roll.one_in(2);
-    let next = (alone + 1) % masters;
+    let next = (alone + 1) % nodes;
     let dead = |from: usize, to: usize| match shape {
         // One direction only, of one node.
         1 => side.has(if inwards { to } else { from }),
@@ -200,7 +212,7 @@ fn draw_cut(roll: &mut Roll, masters: usize) -> [Nodes; MAX_NODES] {
         _ => side.has(from) != side.has(to),
     };
     std::array::from_fn(|from| {
-        let unreached = (0..masters).filter(|to| from < masters && *to != from && dead(from, *to));
+        let unreached = (0..nodes).filter(|to| from < nodes && *to != from && dead(from, *to));
         unreached.fold(Nodes::default(), Nodes::with)
     })
 }
@@ -219,7 +231,7 @@ mod tests {
         for seed in 0..300 {
             let scenario = Scenario::draw(seed);
             assert!(scenario.faults.iter().all(|f| f.from <= f.until && f.until <= scenario.quiet));
-            assert!(scenario.masters <= MAX_NODES && scenario.clients.len() <= 8);
+            assert!(scenario.nodes() <= MAX_NODES && scenario.clients.len() <= 8);
         }
     }
 }

@@ -98,6 +98,7 @@ impl Verdict {
             Outcome::NotDone(_)
             | Outcome::Woken(_)
             | Outcome::Founded(_)
+            | Outcome::Configured { .. }
             | Outcome::Refused(Refusal::AlreadyFounded { .. }) => Self::Nothing,
         }
     }

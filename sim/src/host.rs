@@ -15,6 +15,11 @@ use crate::history::OpIndex;
 pub enum Asker {
     /// The operator, who founds the cluster.
     Operator,
+    /// The operator, who changes the members.
+    Change {
+        /// The place of the request among the operator's.
+        asked: usize,
+    },
     /// A client, with its name for the sending.
     Client {
         /// The client's number.
@@ -71,7 +76,9 @@ pub struct Host {
     /// Requests of this boot; a ticket is a place in here.
     pub asked: Vec<Asked>,
     /// What the node was last told about each link.
-    pub told: Vec<bool>,
+    pub told: Vec<Option<NodeId>>,
+    /// The incarnations whose files were lost.
+    pub past: Vec<NodeId>,
     /// The first requests of `asked` that all are answered.
     settled: usize,
 }
@@ -93,7 +100,8 @@ impl Host {
             last: Instant::default(),
             wake: None,
             asked: Vec::new(),
-            told: vec![false; nodes],
+            told: vec![None; nodes],
+            past: Vec::new(),
             settled: 0,
         }
     }
@@ -117,7 +125,7 @@ impl Host {
         let seed = (roll.bits(), roll.bits());
         let boot = Boot { wall_clock, proposer, seed, file: self.durable.clone() };
         self.node = Some(Node::new(settings, boot, self.last));
-        self.told.fill(false);
+        self.told.fill(None);
     }
 
     /// The process dies. Of the writes under way the disk keeps the first `kept`.
@@ -133,6 +141,13 @@ impl Host {
         self.asked.clear();
         self.settled = 0;
         open
+    }
+
+    /// The disk loses the file; there is a new one, of incarnation `id`.
+    pub fn lose(&mut self, id: NodeId) {
+        self.past.push(self.id);
+        self.id = id;
+        self.durable = NodeFile::new(self.durable.name.clone(), id);
     }
 
     /// A new ticket.

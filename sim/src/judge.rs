@@ -35,15 +35,31 @@ impl World<'_> {
         }
     }
 
-    /// After a horizon of silence every node votes.
+    /// After a horizon of silence every master votes, every replica learns, and nobody else does.
     pub(crate) fn judge_standings(&mut self) {
+        let mut epochs = Vec::new();
         for number in 0..self.hosts.len() {
             let host = &self.hosts[number];
-            let standing = host.node.as_ref().map(|node| node.status(host.last).standing);
-            if standing != Some(Standing::Active) {
+            let status = host.node.as_ref().map(|node| node.status(host.last));
+            let standing = status.as_ref().map(|status| status.standing);
+            let (master, replica) = (self.operator.master(number), self.operator.replica(number));
+            let as_wished = match standing {
+                Some(Standing::Active) => master,
+                Some(Standing::Replica) => replica,
+                Some(Standing::Fresh | Standing::Unknown | Standing::Outside) => {
+                    !master && !replica
+                }
+                Some(Standing::Joining | Standing::Draining) | None => false,
+            };
+            if !as_wished {
                 let story = format!("n{number} is {standing:?} after a horizon of silence");
                 self.violate("liveness", story);
             }
+            epochs.extend(status.filter(|_| master || replica).map(|status| status.epoch));
+        }
+        epochs.dedup();
+        if epochs.len() != 1 {
+            self.violate("liveness", format!("members are in different epochs: {epochs:?}"));
         }
     }
 

@@ -29,6 +29,7 @@ mod judge;
 pub mod marks;
 pub mod network;
 mod nodes;
+pub mod operator;
 pub mod people;
 pub mod probe;
 pub mod queue;

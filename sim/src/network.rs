@@ -45,6 +45,7 @@ impl Network {
                 Kind::Pause(_)
                 | Kind::PauseClient(_)
                 | Kind::Crash { .. }
+                | Kind::Lose(_)
                 | Kind::WrongHint { .. }
                 | Kind::SlowDisk(..)
                 | Kind::Vanish { .. } => {}

@@ -3,8 +3,8 @@
 use leasehold_core::faults::Rule;
 use leasehold_core::wire::{self, Frame, PeerItem};
 use leasehold_core::{
-    Answer, Ask, Body, Done, Effect, Event, Input, Instant, Mark as FileMark, Message, NodeFile,
-    NodeId, Outcome, Refusal, Relay, Request, Tell, Ticket,
+    Answer, Ask, Body, Change, Done, Effect, Event, Feed, Input, Instant, Mark as FileMark,
+    Message, NodeFile, NodeId, Outcome, Relay, Request, Snapshot, Tell, Ticket,
 };
 
 use crate::dice::{Stream, mix, wide};
@@ -80,8 +80,13 @@ impl World<'_> {
                 Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
                 Effect::Persist(mark, file) => self.persist(number, mark, file),
                 Effect::Event(Event::Expired { .. }) => self.counts.meet(Mark::Expired),
-                Effect::Event(Event::Held { .. } | Event::Released { .. } | Event::Standing(_)) => {
-                }
+                Effect::Event(Event::Configured(_)) => self.counts.meet(Mark::Adoptions),
+                Effect::Event(
+                    Event::Held { .. }
+                    | Event::Released { .. }
+                    | Event::Standing(_)
+                    | Event::ClockRate { .. },
+                ) => {}
             }
         }
         self.effects = effects;
@@ -143,8 +148,12 @@ impl World<'_> {
 
     fn send(&mut self, from: usize, to: NodeId, mut message: Message) {
         self.count_message(&message);
+        let (sender, whom) = (self.hosts[from].id, to);
         let Some(to) = self.hosts.iter().position(|host| host.id == to).filter(|to| *to != from)
         else {
+            if self.hosts.iter().any(|host| host.past.contains(&whom)) {
+                return self.counts.meet(Mark::ToTheGone);
+            }
             return self.violate("the door", format!("n{from} sends to {to:?}: {message:?}"));
         };
         self.trace.fold(message.counter ^ wide(to));
@@ -162,10 +171,12 @@ impl World<'_> {
         let sent = self.now;
         if let Some(delay) = second {
             let message = message.clone();
-            self.queue.push(sent + delay, Happening::Deliver { from, to, message, sent });
+            self.queue
+                .push(sent + delay, Happening::Deliver { from: sender, to: whom, message, sent });
         }
         if let Some(delay) = first {
-            self.queue.push(sent + delay, Happening::Deliver { from, to, message, sent });
+            self.queue
+                .push(sent + delay, Happening::Deliver { from: sender, to: whom, message, sent });
         }
     }
 
@@ -191,7 +202,18 @@ impl World<'_> {
             Body::Tell(Tell::Forget { .. }) => Mark::Forgets,
             Body::Tell(Tell::Settle { .. }) => Mark::Settles,
             Body::Relay(Relay::Forward { .. }) => Mark::Forwards,
-            Body::Answer { .. } | Body::Relay(_) | Body::Found(_) | Body::Standing(_) => return,
+            Body::Snapshot(Snapshot::Ask { cursor: 0, .. }) => Mark::SnapshotsAsked,
+            Body::Snapshot(Snapshot::Part { .. }) => Mark::SnapshotParts,
+            Body::Change(Change::Prepare { .. }) => Mark::ChangePrepares,
+            Body::Change(Change::Accept { .. }) => Mark::ChangeAccepts,
+            Body::Feed(Feed::Batch { .. }) => Mark::Batches,
+            Body::Answer { .. }
+            | Body::Relay(_)
+            | Body::Found(_)
+            | Body::Standing(_)
+            | Body::Snapshot(_)
+            | Body::Change(_)
+            | Body::Feed(_) => return,
         };
         self.counts.meet(mark);
     }
@@ -254,6 +276,21 @@ impl World<'_> {
         }
     }
 
+    /// The node crashes, and if the cluster survives that, it loses its file.
+    pub(crate) fn lose(&mut self, number: usize) {
+        let lost = self.may_lose(number);
+        self.crash(Nodes::default().with(number));
+        if lost {
+            let host = &mut self.hosts[number];
+            let mut roll = self.dice.roll(Stream::Disk(number), (1 << 40) + wide(host.past.len()));
+            host.lose(NodeId(roll.bits()));
+            self.around.ids[number] = host.id;
+            self.counts.meet(Mark::FilesGone);
+            let who = || format!("n{number}");
+            self.trace.line(self.now, None, who, || "the node file is lost".into());
+        }
+    }
+
     pub(crate) fn boot(&mut self, number: usize) {
         let held = self.held_by(crashed_nodes, number);
         let host = &mut self.hosts[number];
@@ -269,7 +306,7 @@ impl World<'_> {
         self.arrange(number);
         for peer in (0..self.hosts.len()).filter(|peer| *peer != number) {
             // Its connections broke when it died, whether or not anybody was told.
-            if self.hosts[peer].told[number] {
+            if self.hosts[peer].told[number].is_some() {
                 self.push_hint(peer, number, true);
             }
         }
@@ -285,12 +322,17 @@ impl World<'_> {
             && self.network.connected(other, one)
     }
 
+    /// Whom the node hears at the other end of this link.
+    fn whom(&self, node: usize, peer: usize) -> Option<NodeId> {
+        self.in_touch(node, peer).then(|| self.hosts[peer].id)
+    }
+
     /// Lets nodes hear of links that are not as they were told.
     pub(crate) fn hints(&mut self) {
         for node in 0..self.hosts.len() {
             for peer in (0..self.hosts.len()).filter(|peer| *peer != node) {
                 if self.hosts[node].node.is_some()
-                    && self.hosts[node].told[peer] != self.in_touch(node, peer)
+                    && self.hosts[node].told[peer] != self.whom(node, peer)
                 {
                     self.push_hint(node, peer, false);
                 }
@@ -312,65 +354,32 @@ impl World<'_> {
         let wrong = crate::fault::under_way(&self.plan.faults, &self.active)
             .any(|kind| *kind == Kind::WrongHint { node, peer });
         let up = self.in_touch(node, peer) != wrong;
-        let peer_id = self.hosts[peer].id;
-        if flap && self.hosts[node].told[peer] {
-            self.hosts[node].told[peer] = false;
+        let now = up.then(|| self.hosts[peer].id);
+        let before = self.hosts[node].told[peer];
+        if let Some(peer_id) = before.filter(|_| flap || before != now) {
+            self.hosts[node].told[peer] = None;
             self.feed(node, self.now, Input::Link { peer: peer_id, up: false });
         }
-        if self.hosts[node].told[peer] != up {
-            self.hosts[node].told[peer] = up;
+        if let Some(peer_id) = now.filter(|_| self.hosts[node].told[peer] != now) {
+            self.hosts[node].told[peer] = now;
             self.feed(node, self.now, Input::Link { peer: peer_id, up });
         }
     }
 
-    pub(crate) fn found_through(&mut self, number: usize) {
-        let host = &mut self.hosts[number];
-        if host.node.is_none() {
-            return;
-        }
-        let ticket = host.ask(Asker::Operator, None);
-        let request = Request::Init { cluster: self.around.cluster, config: self.config.clone() };
-        self.feed(number, self.now, Input::Request { ticket, request });
+    /// Hands a request of the operator to a node.
+    pub(crate) fn ask_node(&mut self, node: usize, ticket: Ticket, request: Request) {
+        self.feed(node, self.now, Input::Request { ticket, request });
     }
 
     fn answered(&mut self, number: usize, ticket: Ticket, outcome: Outcome) {
         self.counts.meet(Mark::AnswersJudged);
         match self.hosts[number].answer(ticket) {
             Err(wrong) => self.violate(wrong.rule, wrong.story),
-            Ok(Asker::Operator) => {
-                self.operator_hears(&outcome);
-            }
+            Ok(Asker::Operator) => self.founder_hears(&outcome),
+            Ok(Asker::Change { asked }) => self.operator_hears(asked, &outcome),
             Ok(Asker::Client { client, call, op }) => {
                 self.trace.fold(digest(&outcome));
                 self.client_answered(number, client, call, op, outcome);
-            }
-        }
-    }
-}
-
-impl World<'_> {
-    /// "Already founded" is good news if it is this cluster, but says nothing of the nodes that were not reached.
-    fn operator_hears(&mut self, outcome: &Outcome) {
-        let ours = self.around.cluster;
-        match outcome {
-            Outcome::Founded(cluster) if *cluster == ours => {
-                self.settled = true;
-                self.begin_clients();
-            }
-            Outcome::Refused(Refusal::AlreadyFounded { cluster, .. }) if *cluster == ours => {
-                self.begin_clients();
-            }
-            Outcome::Founded(cluster)
-            | Outcome::Refused(Refusal::AlreadyFounded { cluster, .. }) => {
-                self.violate("founding", format!("{cluster:?} is not the cluster of this run"));
-            }
-            Outcome::NotDone(_) => {}
-            Outcome::Done(_)
-            | Outcome::Found(_)
-            | Outcome::Woken(_)
-            | Outcome::Unknown
-            | Outcome::Refused(_) => {
-                self.violate("founding", format!("the operator was told {outcome:?}"));
             }
         }
     }
@@ -381,7 +390,17 @@ fn paused_nodes(kind: &Kind) -> Option<Nodes> {
 }
 
 fn crashed_nodes(kind: &Kind) -> Option<Nodes> {
-    if let Kind::Crash { nodes, .. } = kind { Some(*nodes) } else { None }
+    match kind {
+        Kind::Crash { nodes, .. } => Some(*nodes),
+        Kind::Lose(node) => Some(Nodes::default().with(*node)),
+        Kind::Cut(_)
+        | Kind::Slow(..)
+        | Kind::Pause(_)
+        | Kind::PauseClient(_)
+        | Kind::WrongHint { .. }
+        | Kind::SlowDisk(..)
+        | Kind::Vanish { .. } => None,
+    }
 }
 
 fn digest(outcome: &Outcome) -> u64 {
@@ -394,6 +413,7 @@ fn digest(outcome: &Outcome) -> u64 {
         Outcome::NotDone(_) => 3,
         Outcome::Unknown => 4,
         Outcome::Founded(_) => 5,
+        Outcome::Configured { epoch, .. } => 6 + epoch.0,
     }
 }
 

@@ -275,7 +275,10 @@ impl World<'_> {
                 }
             }
             Outcome::Found(_) => counts.meet(Mark::Reads),
-            Outcome::NotDone(NotDone::NotFounded) | Outcome::Woken(_) | Outcome::Founded(_) => {}
+            Outcome::NotDone(NotDone::NotFounded)
+            | Outcome::Woken(_)
+            | Outcome::Founded(_)
+            | Outcome::Configured { .. } => {}
             Outcome::NotDone(_) => counts.meet(Mark::NotDone),
             Outcome::Unknown => counts.meet(Mark::Unknown),
         }

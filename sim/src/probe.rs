@@ -81,6 +81,15 @@ impl World<'_> {
             self.ended = true;
             return;
         }
+        if self.operator.waits() {
+            self.probe.attempts += 1;
+            if self.probe.attempts < PATIENCE {
+                self.queue.push(self.now + 300 * MS, Happening::Probe);
+                return;
+            }
+            self.violate("liveness", "the last change of the members was not completed".into());
+        }
+        self.probe.attempts = 0;
         self.trace.line(self.now, None, String::new, || "now everything must work".into());
         self.judge_standings();
         self.probe.active = true;
@@ -117,8 +126,11 @@ impl World<'_> {
         let op = self.note(number, self.probe.key, &action);
         self.probe.call = self.probe.calls;
         self.probe.calls += 1;
-        let to =
-            (self.probe.key + usize::try_from(self.probe.attempts).unwrap_or(0)) % self.hosts.len();
+        let operator = &self.operator;
+        let member = |node: &usize| operator.master(*node) || operator.replica(*node);
+        let members: Vec<usize> = (0..self.hosts.len()).filter(member).collect();
+        let turn = self.probe.key + usize::try_from(self.probe.attempts).unwrap_or(0);
+        let to = members[turn % members.len()];
         let request = KeyRequest {
             key: self.around.keys[self.probe.key].clone(),
             patience: self.probe.patience,
@@ -158,7 +170,11 @@ impl World<'_> {
                 self.probe_again(self.probe.lease.as_micros() / 8 + MS);
             }
             Some(
-                Outcome::NotDone(_) | Outcome::Unknown | Outcome::Woken(_) | Outcome::Founded(_),
+                Outcome::NotDone(_)
+                | Outcome::Unknown
+                | Outcome::Woken(_)
+                | Outcome::Founded(_)
+                | Outcome::Configured { .. },
             )
             | None => self.probe_again(20 * MS),
         }

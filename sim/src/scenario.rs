@@ -8,6 +8,7 @@ use leasehold_core::{Drift, Limits, Settings, Span, Timing};
 
 use crate::dice::{Dice, Roll, Stream};
 use crate::fault::{self, Fault, Nodes};
+use crate::operator::{self, Change};
 
 /// Milliseconds in microseconds.
 pub const MS: u64 = 1_000;
@@ -31,21 +32,27 @@ pub enum Profile {
     Slow,
     /// Clocks at their extremes, leases short against delays.
     Edge,
+    /// Members come and go, some without their files.
+    Reconfigure,
+    /// Nodes that are all the home of one key, and counters far ahead of all clocks.
+    Rivals,
     /// Some of everything.
     Mixed,
 }
 
 impl Profile {
     /// All of them, with how many seeds of a hundred have them, and what they are called.
-    pub const ALL: [(u64, Self, &'static str); 8] = [
-        (6, Self::Calm, "calm"),
-        (11, Self::Lossy, "lossy"),
-        (12, Self::Partitions, "partitions"),
-        (19, Self::Crash, "crash"),
-        (12, Self::MajorityCrash, "majority-crash"),
-        (8, Self::Slow, "slow"),
-        (12, Self::Edge, "edge"),
-        (20, Self::Mixed, "mixed"),
+    pub const ALL: [(u64, Self, &'static str); 10] = [
+        (4, Self::Calm, "calm"),
+        (9, Self::Lossy, "lossy"),
+        (9, Self::Partitions, "partitions"),
+        (14, Self::Crash, "crash"),
+        (9, Self::MajorityCrash, "majority-crash"),
+        (6, Self::Slow, "slow"),
+        (9, Self::Edge, "edge"),
+        (18, Self::Reconfigure, "reconfigure"),
+        (6, Self::Rivals, "rivals"),
+        (16, Self::Mixed, "mixed"),
     ];
 
     /// What it is called.
@@ -113,8 +120,14 @@ pub struct Scenario {
     pub seed: u64,
     /// The kind of bad day.
     pub profile: Profile,
-    /// How many masters.
+    /// How many masters the first configuration has. They come first among the nodes.
     pub masters: usize,
+    /// How many replicas it has. They come next.
+    pub replicas: usize,
+    /// How many nodes belong to no cluster at first.
+    pub spares: usize,
+    /// What the operator changes about the members.
+    pub changes: Vec<Change>,
     /// How many keys.
     pub keys: usize,
     /// The cluster's settings.
@@ -153,10 +166,11 @@ impl Scenario {
         let mut roll = dice.roll(Stream::Scenario, 0);
         let weights = Profile::ALL.map(|(weight, profile, _)| (weight, profile));
         let profile = roll.weighted(&weights).unwrap_or(Profile::Mixed);
-        let masters =
-            roll.weighted(&[(60, 3), (18, 5), (6, 1), (5, 2), (6, 4), (5, 7)]).unwrap_or(3);
+        let (masters, replicas, spares) = draw_sizes(&mut roll, profile);
+        let nodes = masters + replicas + spares;
         let keys = match roll.below(20) {
             0..=7 => 1,
+            _ if profile == Profile::Rivals => 1,
             8..=12 => 2,
             13..=16 => 3 + roll.index(2),
             _ => 5 + roll.index(12),
@@ -176,30 +190,56 @@ impl Scenario {
                 draw_habits(&mut roll, total / count, quiet, &timing)
             })
             .collect();
+        let rivals = profile == Profile::Rivals;
+        let ahead = 7_200 * SECOND;
         let mut scenario = Self {
             seed,
             profile,
             masters,
+            replicas,
+            spares,
+            changes: operator::draw(dice, spares > 0 || replicas > 0, profile, quiet),
             keys,
             settings: Settings { timing, limits: Limits::default() },
             pinned: draw_pins(&mut dice.roll(Stream::Scenario, 4), profile),
             clients,
             wall_error: roll
-                .weighted(&[(6, 50 * MS), (3, 5 * SECOND), (1, 7_200 * SECOND)])
-                .unwrap_or(0),
+                .weighted(&[(6, 50 * MS), (3, 5 * SECOND), (1, ahead)])
+                .map_or(0, |error| if rivals { ahead } else { error }),
             disk: roll.magnitude(100, 20 * MS),
             weather,
             client_weather,
-            deaf: draw_deaf(&mut dice.roll(Stream::Scenario, 5), masters),
+            deaf: draw_deaf(&mut dice.roll(Stream::Scenario, 5), nodes, rivals),
             founding: 20 * MS,
             quiet,
             faults: Vec::new(),
             wire: roll.magnitude(8, 128),
-            blocking: false,
+            blocking: dice.roll(Stream::Scenario, 6).one_in(3),
         };
         scenario.faults = fault::draw(dice, &scenario);
         scenario
     }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub const fn nodes(&self) -> usize {
+        self.masters + self.replicas + self.spares
+    }
+}
+
+/// How many masters, replicas and spare nodes.
+fn draw_sizes(roll: &mut Roll, profile: Profile) -> (usize, usize, usize) {
+    let changing = profile == Profile::Reconfigure || (profile != Profile::Calm && roll.one_in(8));
+    let sizes: &[(u64, usize)] = if changing {
+        &[(62, 3), (10, 5), (8, 1), (10, 2), (10, 4)]
+    } else {
+        &[(60, 3), (18, 5), (6, 1), (5, 2), (6, 4), (5, 7)]
+    };
+    let masters = roll.weighted(sizes).unwrap_or(3);
+    let replicas = if roll.one_in(3) { 1 + roll.index(3) } else { 0 };
+    let replicas = replicas.min(fault::MAX_NODES - masters);
+    let spares = if changing { 1 + roll.index(4) } else { 0 };
+    (masters, replicas, spares.min(fault::MAX_NODES - masters - replicas))
 }
 
 fn draw_timing(roll: &mut Roll, profile: Profile) -> Timing {
@@ -233,7 +273,11 @@ fn draw_weather(roll: &mut Roll, profile: Profile, timing: &Timing) -> Weather {
         Profile::Lossy => (90, 250_000),
         Profile::Mixed => (60, 100_000),
         Profile::Slow | Profile::Partitions => (40, 50_000),
-        Profile::Crash | Profile::MajorityCrash | Profile::Edge => (35, 50_000),
+        Profile::Crash
+        | Profile::MajorityCrash
+        | Profile::Edge
+        | Profile::Reconfigure
+        | Profile::Rivals => (35, 50_000),
     };
     let latest = match roll.below(12) {
         0 => timing.horizon().times(2).as_micros(),
@@ -271,10 +315,10 @@ fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing) -> Habi
 }
 
 /// In most runs no node is deaf. Where some are, coordinators get in each other's way all the time.
-fn draw_deaf(roll: &mut Roll, masters: usize) -> Nodes {
-    let all = roll.one_in(2);
-    let none = !roll.one_in(6);
-    (0..masters).fold(Nodes::default(), |set, node| {
+fn draw_deaf(roll: &mut Roll, nodes: usize, rivals: bool) -> Nodes {
+    let all = roll.one_in(2) || rivals;
+    let none = !roll.one_in(6) && !rivals;
+    (0..nodes).fold(Nodes::default(), |set, node| {
         let deaf = roll.one_in(2) || all;
         if deaf && !none { set.with(node) } else { set }
     })

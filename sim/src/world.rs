@@ -21,6 +21,7 @@ use crate::history::{History, OpIndex};
 use crate::host::Host;
 use crate::marks::{Counts, Mark};
 use crate::network::Network;
+use crate::operator::Operator;
 use crate::people::Person;
 use crate::probe::Probe;
 use crate::queue::Queue;
@@ -30,11 +31,14 @@ use crate::trace::Trace;
 /// More events than any healthy run has.
 const RUNAWAY: u64 = 600_000;
 
+/// How long after all faults the operator says which members shall stay.
+const LAST_CHANGE: u64 = 1_600 * MS;
+
 /// Something that is going to happen.
 #[derive(Debug)]
 pub(crate) enum Happening {
     /// A message reaches a node.
-    Deliver { from: usize, to: usize, message: Message, sent: u64 },
+    Deliver { from: NodeId, to: NodeId, message: Message, sent: u64 },
     /// A node's deadline.
     NodeWakes(usize),
     /// The node file of this boot is on disk.
@@ -59,6 +63,12 @@ pub(crate) enum Happening {
     Boot(usize),
     /// The operator tries to found the cluster.
     Operator,
+    /// The operator wants other members.
+    Change(usize),
+    /// The operator asks for a change again.
+    Campaign(usize),
+    /// The operator wants the members that shall stay.
+    LastChange,
     /// Faults and clients are at their end.
     Quiet,
     /// Everything must work again.
@@ -79,6 +89,7 @@ pub struct World<'a> {
     pub(crate) probe: Probe,
     pub(crate) around: Surroundings,
     pub(crate) config: Config,
+    pub(crate) operator: Operator,
     pub(crate) network: Network,
     pub(crate) active: Vec<bool>,
     pub(crate) quiet: bool,
@@ -115,20 +126,26 @@ impl<'a> World<'a> {
             let pinned = plan.pinned.get(number).copied().flatten();
             Clock::new(dice, number, drift, pinned)
         };
-        let masters: Vec<Member> = (0..plan.masters).map(|number| member(dice, number)).collect();
-        let hosts = masters.iter().enumerate().map(|(number, member)| {
+        let nodes = plan.nodes();
+        let id = |number: usize| NodeId(dice.roll(Stream::Boot(number), 0).bits());
+        let all: Vec<Member> = (0..nodes).map(|number| member(id(number), number)).collect();
+        let hosts = all.iter().enumerate().map(|(number, member)| {
             let file = NodeFile::new(member.name.clone(), member.id);
-            Host::new(file, clock(number), plan.masters)
+            Host::new(file, clock(number), nodes)
         });
+        let masters = all.iter().take(plan.masters).cloned().collect();
+        let replicas = all.iter().skip(plan.masters).take(plan.replicas).cloned().collect();
         let people = plan.clients.iter().enumerate().map(|(number, habits)| {
-            let mut clock = clock(plan.masters + number);
+            let mut clock = clock(nodes + number);
             let now = clock.read(0);
-            Person::new(Client::new(number, *habits, dice, plan.masters, now), clock)
+            Person::new(Client::new(number, *habits, dice, nodes, now), clock)
         });
         let mut roll = dice.roll(Stream::Operator, 0);
         let around = Surroundings {
             cluster: ClusterId(roll.bits(), roll.bits()),
-            nodes: masters.iter().map(|member| member.id).collect(),
+            nodes,
+            ids: all.iter().map(|member| member.id).collect(),
+            voters: all.iter().take(plan.masters).map(|member| member.id).collect(),
             keys: (0..plan.keys).map(|number| Key::from(format!("k{number}"))).collect(),
         };
         Self {
@@ -140,8 +157,9 @@ impl<'a> World<'a> {
             people: people.collect(),
             probe: Probe::new(plan),
             around,
-            config: Config { epoch: Epoch(1), masters, replicas: Vec::new() },
-            network: Network::new(dice, plan.masters, plan.clients.len() + 1),
+            config: Config { epoch: Epoch(1), masters, replicas, before: Vec::new() },
+            operator: Operator::new(plan.masters, plan.replicas),
+            network: Network::new(dice, nodes, plan.clients.len() + 1),
             active: vec![false; plan.faults.len()],
             quiet: false,
             founded: false,
@@ -167,6 +185,9 @@ impl<'a> World<'a> {
             self.queue.push(0, Happening::Boot(node));
         }
         self.queue.push(self.plan.founding, Happening::Operator);
+        for (number, change) in self.plan.changes.iter().enumerate() {
+            self.queue.push(change.at, Happening::Change(number));
+        }
         // One later: faults that end just then are over.
         self.queue.push(self.plan.quiet + 1, Happening::Quiet);
         for (number, fault) in self.plan.faults.iter().enumerate() {
@@ -191,8 +212,10 @@ impl<'a> World<'a> {
     fn happen(&mut self, thing: Happening) {
         match thing {
             Happening::Deliver { from, to, message, sent } => {
-                let from = self.hosts[from].id;
-                self.feed(to, sent, Input::Message { from, message });
+                // What was meant for an incarnation that is gone reaches nobody.
+                if let Some(to) = self.hosts.iter().position(|host| host.id == to) {
+                    self.feed(to, sent, Input::Message { from, message });
+                }
             }
             Happening::NodeWakes(node) => self.node_wakes(node),
             Happening::Written { node, boot, mark } => self.written(node, boot, mark),
@@ -207,7 +230,10 @@ impl<'a> World<'a> {
             Happening::Fault { number, begins } => self.fault(number, begins),
             Happening::Crash(nodes) => self.crash(nodes),
             Happening::Boot(node) => self.boot(node),
-            Happening::Operator => self.operate(),
+            Happening::Operator => self.found(),
+            Happening::Change(number) => self.begin_change(number),
+            Happening::Campaign(number) => self.campaign(number),
+            Happening::LastChange => self.begin_last_change(),
             Happening::Quiet => self.be_quiet(),
             Happening::Probe => self.begin_probe(),
             Happening::End => self.judge_records(),
@@ -251,6 +277,8 @@ impl<'a> World<'a> {
                 self.queue.push(self.now + grace, Happening::Crash(nodes));
             }
             Kind::Crash { nodes, .. } if begins => self.crash(nodes),
+            Kind::Lose(node) if begins => self.lose(node),
+            Kind::Lose(node) => self.restart(number, Nodes::default().with(node)),
             Kind::Crash { nodes, .. } => self.restart(number, nodes),
             Kind::WrongHint { node, peer } if node != peer => {
                 self.queue.push(self.now, Happening::Hint { node, peer, flap: false });
@@ -280,7 +308,9 @@ impl<'a> World<'a> {
         self.trace.line(self.now, None, String::new, || "all faults end, clients retire".into());
         self.retire_clients();
         self.hints();
-        self.queue.push(self.now + self.silence(), Happening::Probe);
+        // By then no change that was asked for before is still being pursued.
+        self.queue.push(self.now + LAST_CHANGE, Happening::LastChange);
+        self.queue.push(self.now + LAST_CHANGE + self.silence(), Happening::Probe);
     }
 
     /// After this every lease, every operation and every wait of a restarted node is over.
@@ -290,21 +320,10 @@ impl<'a> World<'a> {
         let sum = timing.horizon().plus(operations).plus(timing.max_lease);
         timing.max_clock_drift.outlasting(sum).as_micros() + SECOND
     }
-
-    fn operate(&mut self) {
-        if self.settled {
-            return;
-        }
-        self.attempts += 1;
-        let mut roll = self.dice.roll(Stream::Operator, self.attempts);
-        let node = roll.index(self.hosts.len());
-        self.found_through(node);
-        self.queue.push(self.now + 300 * MS, Happening::Operator);
-    }
 }
 
-fn member(dice: Dice, number: usize) -> Member {
-    let id = NodeId(dice.roll(Stream::Boot(number), 0).bits());
+/// Node `number` as others know it.
+pub(crate) fn member(id: NodeId, number: usize) -> Member {
     let address = |port: u16| format!("n{number}:{port}");
     let name = format!("n{number}");
     Member { id, name, peer: address(1), client: address(2), http: address(3) }

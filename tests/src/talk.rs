@@ -126,7 +126,7 @@ fn tell(tell: &Tell) -> String {
 
 fn relay(relay: &Relay) -> String {
     match relay {
-        Relay::Forward { name, request } => {
+        Relay::Forward { name, request, .. } => {
             format!("forward {}: {}", ballot(*name), request_words(request))
         }
         Relay::Cancel { name } => format!("cancel {}", ballot(*name)),

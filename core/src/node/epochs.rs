@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::Node;
+use super::{Node, validate};
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, Token};
 use crate::coordinator::Coordinator;
@@ -13,8 +13,8 @@ use crate::feed::Senders;
 use crate::founding::{self, Founding};
 use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
 use crate::membership::{self, Membership};
-use crate::message::{Body, Change, Copied, Feed, Found, Snapshot};
-use crate::request::{Standing, Ticket};
+use crate::message::{Body, Change, Copied, Feed, Found, Presence, Snapshot};
+use crate::request::{NotDone, Outcome, Standing, Ticket};
 use crate::sync::{PartHead, Step};
 use crate::time::Span;
 
@@ -62,7 +62,7 @@ impl Node {
     fn carry_out(
         &mut self,
         post: Vec<(NodeId, Body)>,
-        answers: Vec<(Ticket, crate::request::Outcome)>,
+        answers: Vec<(Ticket, Outcome)>,
         out: &mut Effects,
     ) {
         for (to, body) in post {
@@ -119,6 +119,7 @@ impl Node {
     pub(super) fn configure(&mut self, cluster: ClusterId, config: Config) {
         self.feeder.configure(config.replicas.iter().map(|member| member.id));
         self.peers.configure(cluster, config);
+        self.rates.keep(|peer| self.peers.is_member(peer));
     }
 
     /// Records that are none yet.
@@ -130,6 +131,26 @@ impl Node {
         self.disk.keep_above(self.clock.reading(self.now).max(self.clock.highest()));
     }
 
+    /// An operator declares a new cluster.
+    pub(super) fn init(
+        &mut self,
+        ticket: Ticket,
+        cluster: ClusterId,
+        config: Config,
+        out: &mut Effects,
+    ) {
+        let limits = &self.settings.limits;
+        let (masters, replicas) = (config.masters.len(), config.replicas.len());
+        if let Some(limit) = validate::too_many(masters, replicas, limits) {
+            let outcome = Outcome::NotDone(NotDone::Limit(limit));
+            out.push(Effect::Reply { ticket, outcome });
+            return;
+        }
+        let peers = self.peers.clone();
+        let standing = |node| peers.standing_of(node);
+        self.found(out, |founding, desk| founding.init(desk, ticket, cluster, config, standing));
+    }
+
     /// An operator wants these members.
     pub(super) fn members(
         &mut self,
@@ -138,6 +159,12 @@ impl Node {
         members: (Vec<Member>, Vec<Member>),
         out: &mut Effects,
     ) {
+        let limits = &self.settings.limits;
+        if let Some(limit) = validate::too_many(members.0.len(), members.1.len(), limits) {
+            let outcome = Outcome::NotDone(NotDone::Limit(limit));
+            out.push(Effect::Reply { ticket, outcome });
+            return;
+        }
         let missing = members.0.iter().map(|member| member.id).find(|&id| !self.peers.is_up(id));
         self.change(out, |membership, scene| {
             membership.request(scene, ticket, patience, members, missing);
@@ -240,7 +267,8 @@ impl Node {
                 }
                 Step::Finish { with_own } => self.finish_sync(with_own),
                 Step::CaughtUp => self.catch_up(out),
-                Step::Aged => {}
+                // What was taken over may still wait for the disk, and must not replace what is voted from now on.
+                Step::Aged => self.staging = None,
             }
         }
     }
@@ -353,10 +381,15 @@ impl Node {
     pub(super) fn on_standing(
         &mut self,
         from: NodeId,
-        standing: Standing,
+        Presence { standing, boot, elapsed }: Presence,
         epoch: Epoch,
         out: &mut Effects,
     ) {
+        self.peers.booted(from, boot);
+        if self.peers.is_member(from) {
+            let event = self.rates.heard(self.now, from, boot, elapsed);
+            out.extend(event.map(Effect::Event));
+        }
         if !self.peers.says(from, standing, epoch) {
             return;
         }

@@ -178,16 +178,16 @@ impl<'a> Search<'a> {
             if at.window & (1 << bit) != 0 {
                 continue;
             }
-            if let Some(register) = self.apply(&at, index, deadline)
-                && self.place(Placed { window: at.window | 1 << bit, register, ..at })
-            {
-                return true;
+            for register in self.apply(&at, index, deadline).into_iter().flatten() {
+                if self.place(Placed { window: at.window | 1 << bit, register, ..at }) {
+                    return true;
+                }
             }
         }
         for (bit, &index) in self.maybe.clone().iter().enumerate() {
             if at.maybe & (1 << bit) == 0
                 && self.op(index).invoked <= deadline
-                && let Some(register) = self.apply(&at, index, deadline)
+                && let [Some(register), _] = self.apply(&at, index, deadline)
                 && self.place(Placed { maybe: at.maybe | 1 << bit, register, ..at })
             {
                 return true;
@@ -226,39 +226,51 @@ impl<'a> Search<'a> {
             || maybe.filter(|(bit, _)| at.maybe & (1 << bit) != 0).any(|(_, i)| effect(*i))
     }
 
-    /// What the register holds after `index`, if that may come next, before `deadline`.
-    fn apply(&self, at: &Placed, index: u16, deadline: u64) -> Option<Register> {
+    /// What the register may hold after `index`, if that may come next, before `deadline`.
+    fn apply(&self, at: &Placed, index: u16, deadline: u64) -> [Option<Register>; 2] {
         let op = self.op(index);
         let now = at.register;
-        match &op.verdict {
+        let one = match &op.verdict {
             Verdict::Nothing => None,
-            Verdict::Held { token, value, meta } => {
-                let [acquired, valued, _] = now.held?;
-                let as_seen = *self.value(valued)? == *value && *self.meta(acquired)? == *meta;
-                let seen = with_token(now, token.0)?;
-                // What the owner asks for is not refused to the owner.
-                let refused = op.call.owner().is_none_or(|_| !self.owns(seen, op));
-                (as_seen && refused).then_some(seen)
-            }
+            Verdict::Held { token, value, meta } => self.apply_held(now, op, *token, value, meta),
             Verdict::Free => self.apply_free(now, op, deadline),
             Verdict::Done { token, repeated: true } => {
+                // The node could not tell this sending's effect from another's.
+                let effect = self.apply_effect(now, index, token.0, deadline);
                 if !self.took_effect(at, op) {
-                    // The node could not tell this sending's effect from another's.
-                    return self.apply_effect(now, index, token.0, deadline);
+                    return [effect, None];
                 }
                 // The lock whose ownership is the current one shows its token.
-                match now.held {
+                let earlier = match now.held {
                     Some([acquired, ..]) if self.op(acquired).id == op.id => {
                         with_token(now, token.0)
                     }
                     _ => Some(now),
-                }
+                };
+                return [earlier, effect];
             }
             Verdict::Done { token, repeated: false } => {
                 self.apply_effect(now, index, token.0, deadline)
             }
             Verdict::Unknown => self.apply_effect(now, index, 0, deadline),
-        }
+        };
+        [one, None]
+    }
+
+    fn apply_held(
+        &self,
+        now: Register,
+        op: &Op,
+        token: Token,
+        value: &leasehold_core::Bytes,
+        meta: &leasehold_core::Bytes,
+    ) -> Option<Register> {
+        let [acquired, valued, _] = now.held?;
+        let as_seen = self.value(valued)? == value && self.meta(acquired)? == meta;
+        let seen = with_token(now, token.0)?;
+        // What the owner asks for is not refused to the owner.
+        let refused = op.call.owner().is_none_or(|_| !self.owns(seen, op));
+        (as_seen && refused).then_some(seen)
     }
 
     fn apply_free(&self, now: Register, op: &Op, deadline: u64) -> Option<Register> {

@@ -18,7 +18,7 @@ impl Client {
             out.extend(flight.calls.iter().map(|c| ClientEffect::Cancel { call: c.0 }));
             return self.end_unknown(now, true);
         }
-        self.node = self.roll().index(around.nodes.len());
+        self.node = self.roll().index(around.nodes);
         self.try_again_or_end(now, true, around, out);
     }
 
@@ -106,7 +106,10 @@ impl Client {
         let Some((c0, key, action)) = sent else { return self.late(now, call, &outcome) };
         match outcome {
             Outcome::Done(done) => self.done(now, key, c0, &action, done, out),
-            Outcome::Found(_) | Outcome::Woken(_) | Outcome::Founded(_) => {
+            Outcome::Found(_)
+            | Outcome::Woken(_)
+            | Outcome::Founded(_)
+            | Outcome::Configured { .. } => {
                 self.flight = None;
                 self.rest(now);
             }

@@ -11,10 +11,10 @@ use leasehold_core::wire::{
     ClientHello, ClientItem, NodeItem, PeerHello, PeerItem, Topology, Versions, Welcome,
 };
 use leasehold_core::{
-    Accepted, Action, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Done,
-    Drift, Entry, Epoch, Feed, Held, Holder, Invalid, KeyRequest, Lag, Limit, Limits, Message,
-    NodeFile, NodeId, NotDone, OpId, Outcome, Owner, Peer, Refusal, Relay, Snapshot, Span,
-    Standing, Status, Tell, Timing, Token,
+    Accepted, Action, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Cursor,
+    Done, Drift, Entry, Epoch, Feed, Heard, Held, Holder, Invalid, KeyRequest, Lag, Limit, Limits,
+    Message, NodeFile, NodeId, NotDone, OpId, Outcome, Owner, Page, Peer, Presence, Refusal, Relay,
+    Snapshot, Span, Standing, Status, Tell, Timing, Token, Waiter, Waiting, Wants,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -148,8 +148,15 @@ fn key_request() -> impl Strategy<Value = KeyRequest> {
 }
 
 fn holder() -> impl Strategy<Value = Holder> {
-    (bytes(), bytes(), token(), span(), span()).prop_map(
-        |(value, meta, token, remaining, delay)| Holder { value, meta, token, remaining, delay },
+    (bytes(), bytes(), token(), span(), span(), span()).prop_map(
+        |(value, meta, token, remaining, delay, age)| Holder {
+            value,
+            meta,
+            token,
+            remaining,
+            delay,
+            age,
+        },
     )
 }
 
@@ -187,6 +194,10 @@ fn not_done() -> impl Strategy<Value = NotDone> {
         NotDone::Limit(Limit::Records),
         NotDone::Limit(Limit::WaitersPerKey),
         NotDone::Limit(Limit::Operations),
+        NotDone::Limit(Limit::OperationsPerClient),
+        NotDone::Limit(Limit::Waiters),
+        NotDone::Limit(Limit::Masters),
+        NotDone::Limit(Limit::Replicas),
     ];
     prop_oneof![
         select(plain),
@@ -226,18 +237,22 @@ fn standing() -> impl Strategy<Value = Standing> {
 }
 
 fn body() -> impl Strategy<Value = Body> {
-    let relay = prop_oneof![
-        (ballot(), key_request()).prop_map(|(name, request)| Relay::Forward { name, request }),
-        ballot().prop_map(|name| Relay::Cancel { name }),
-        (ballot(), outcome()).prop_map(|(name, outcome)| Relay::Answered { name, outcome }),
-    ];
+    let relay =
+        prop_oneof![
+            (ballot(), any::<u64>(), key_request())
+                .prop_map(|(name, boot, request)| Relay::Forward { name, boot, request }),
+            ballot().prop_map(|name| Relay::Cancel { name }),
+            (ballot(), outcome()).prop_map(|(name, outcome)| Relay::Answered { name, outcome }),
+        ];
+    let presence = (standing(), any::<u64>(), span())
+        .prop_map(|(standing, boot, elapsed)| Presence { standing, boot, elapsed });
     prop_oneof![
         (any::<u64>(), ask()).prop_map(|(round, ask)| Body::Ask { round, ask }),
         (any::<u64>(), answer()).prop_map(|(round, answer)| Body::Answer { round, answer }),
         tell().prop_map(Body::Tell),
         relay.prop_map(Body::Relay),
         found().prop_map(Body::Found),
-        standing().prop_map(Body::Standing),
+        presence.prop_map(Body::Standing),
         snapshot().prop_map(Body::Snapshot),
         change().prop_map(Body::Change),
         feed().prop_map(Body::Feed),
@@ -299,8 +314,27 @@ pub(crate) fn client_item() -> impl Strategy<Value = ClientItem> {
         call.prop_map(|call| ClientItem::Status { call }),
         call.prop_map(|call| ClientItem::Init { call }),
         (call, bytes()).prop_map(|(call, key)| ClientItem::LocalRead { call, key }),
+        (call, bytes(), cursor(), any::<u32>())
+            .prop_map(|(call, prefix, from, most)| ClientItem::List { call, prefix, from, most }),
+        (call, bytes()).prop_map(|(call, key)| ClientItem::Waiting { call, key }),
         Just(ClientItem::Beat),
     ]
+}
+
+fn cursor() -> impl Strategy<Value = Cursor> {
+    any::<(u64, u32)>().prop_map(|(records, place)| Cursor { records, place })
+}
+
+fn page() -> impl Strategy<Value = Page> {
+    (vec((bytes(), holder()), 0..4), option::of(cursor()))
+        .prop_map(|(holders, next)| Page { holders, next })
+}
+
+fn waiting() -> impl Strategy<Value = Waiting> {
+    let wants = select(vec![Wants::Lock, Wants::Held, Wants::Released]);
+    let waiter = (wants, bytes(), bytes(), span(), span())
+        .prop_map(|(wants, value, meta, age, left)| Waiter { wants, value, meta, age, left });
+    (any::<u64>(), vec(waiter, 0..4)).prop_map(|(all, first)| Waiting { all, first })
 }
 
 fn peers() -> impl Strategy<Value = Vec<Peer>> {
@@ -316,25 +350,35 @@ fn topology() -> impl Strategy<Value = Topology> {
 }
 
 fn status() -> impl Strategy<Value = Status> {
-    let counts = any::<(u64, u64, u64, u64, u64)>();
+    let counts = any::<([u64; 8], bool)>();
+    let heard = (node_id(), span(), option::of(any::<i32>()));
+    let heard =
+        vec(heard.prop_map(|(peer, ago, clock_ppm)| (peer, Heard { ago, clock_ppm })), 0..3);
     let lag = (node_id(), any::<u64>(), span());
     let lags = vec(lag.prop_map(|(replica, entries, time)| (replica, Lag { entries, time })), 0..3);
-    let known = (option::of(span()), option::of(cluster()));
-    (node_id(), standing(), known, peers(), lags, counts).prop_map(
-        |(id, standing, (active_in, cluster), members, lags, counts)| {
-            let (epoch, leases, records, operations, waiters) = counts;
+    let known = (option::of(span()), span(), option::of(cluster()));
+    (node_id(), standing(), known, peers(), heard, lags, counts).prop_map(
+        |(id, standing, (active_in, uptime, cluster), members, heard, lags, counts)| {
+            let ([epoch, leases, records, operations, queued, waiters, agreed, aged], changing) =
+                counts;
             Status {
                 id,
                 standing,
                 active_in,
+                uptime,
                 cluster,
                 epoch: Epoch(epoch),
+                changing,
                 members,
+                heard,
                 lags,
                 leases,
                 records,
                 operations,
+                queued,
                 waiters,
+                forgotten_by_agreement: agreed,
+                forgotten_by_age: aged,
             }
         },
     )
@@ -342,14 +386,31 @@ fn status() -> impl Strategy<Value = Status> {
 
 /// What nodes send their clients.
 pub(crate) fn node_item() -> impl Strategy<Value = NodeItem> {
-    let limits = any::<(u32, u32, u32, u32, u32, u32)>().prop_map(
-        |(key, value, meta, records, waiters_per_key, operations)| Limits {
+    let limits = any::<[u32; 10]>().prop_map(
+        |[
             key,
             value,
             meta,
             records,
             waiters_per_key,
+            waiters,
             operations,
+            part,
+            masters,
+            replicas,
+        ]| {
+            Limits {
+                key,
+                value,
+                meta,
+                records,
+                waiters_per_key,
+                waiters,
+                operations,
+                snapshot_part: part,
+                masters,
+                replicas,
+            }
         },
     );
     let welcome = (any::<u16>(), timing(), limits, topology()).prop_map(
@@ -365,6 +426,8 @@ pub(crate) fn node_item() -> impl Strategy<Value = NodeItem> {
             .prop_map(|(call, masters)| NodeItem::Unmet { call, masters }),
         (any::<u64>(), option::of(holder()))
             .prop_map(|(call, holder)| NodeItem::LocalRead { call, holder }),
+        (any::<u64>(), option::of(page())).prop_map(|(call, page)| NodeItem::Page { call, page }),
+        (any::<u64>(), waiting()).prop_map(|(call, waiting)| NodeItem::Waiting { call, waiting }),
         Just(NodeItem::Beat),
     ]
 }
@@ -421,6 +484,8 @@ const fn client_kind(item: &ClientItem) -> usize {
         ClientItem::Init { .. } => 4,
         ClientItem::LocalRead { .. } => 5,
         ClientItem::Beat => 6,
+        ClientItem::List { .. } => 7,
+        ClientItem::Waiting { .. } => 8,
     }
 }
 
@@ -434,6 +499,8 @@ const fn node_kind(item: &NodeItem) -> usize {
         NodeItem::LocalRead { .. } => 5,
         NodeItem::Topology(_) => 6,
         NodeItem::Beat => 7,
+        NodeItem::Page { .. } => 8,
+        NodeItem::Waiting { .. } => 9,
     }
 }
 
@@ -446,6 +513,6 @@ fn kinds<T>(strategy: &impl Strategy<Value = T>, kind: impl Fn(&T) -> usize) -> 
 #[test]
 fn every_kind_of_item_is_made() {
     assert_eq!(kinds(&peer_item(), peer_kind), (0..19).collect());
-    assert_eq!(kinds(&client_item(), client_kind), (0..7).collect());
-    assert_eq!(kinds(&node_item(), node_kind), (0..8).collect());
+    assert_eq!(kinds(&client_item(), client_kind), (0..9).collect());
+    assert_eq!(kinds(&node_item(), node_kind), (0..10).collect());
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use leasehold_core::faults::Rule;
 use leasehold_core::{
     Boot, Effect, Input, Instant, Mark, Member, Message, Node, NodeFile, NodeId, Outcome, Settings,
     Span, Standing, Ticket,
@@ -47,6 +48,8 @@ struct Place {
     boots: u64,
     /// Added to the world's time for its monotonic clock.
     clock: u64,
+    /// What its driver read from that clock when it last had something to do.
+    read: Instant,
     /// Added to the world's time for its wall clock.
     wall: u64,
     /// How often its file was lost: a node without a file is a new one.
@@ -96,6 +99,7 @@ impl World {
             boots: 0,
             lost: 0,
             clock: APART * u64::try_from(self.places.len()).unwrap_or_default(),
+            read: Instant::default(),
             wall: wall.as_micros(),
             slow_disk: false,
             unwritten: VecDeque::new(),
@@ -303,6 +307,10 @@ impl World {
             let now = self.clock(name);
             let Some(place) = self.places.get_mut(&name) else { continue };
             let Some(node) = &mut place.node else { continue };
+            // A driver that reads the clock before it waits for inputs.
+            let before = std::mem::replace(&mut place.read, now);
+            let early = Rule::ClockAfterReceive.is_out() && input != Input::Tick;
+            let now = if early { before } else { now };
             let mut effects = std::mem::take(&mut self.effects);
             node.handle(now, input, &mut effects);
             node.check();

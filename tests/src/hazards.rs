@@ -8,7 +8,7 @@ use std::{fs, io};
 pub struct Row {
     /// What goes wrong without the rule.
     pub hazard: String,
-    /// The rule as builds know it that can take it out, where they do.
+    /// The rule as builds know it that can take it out, where they do: what is quoted last.
     pub rule: Option<String>,
     /// Files that it is in.
     pub files: Vec<PathBuf>,
@@ -41,7 +41,7 @@ fn row(line: &str) -> Row {
     let (hazard, rule, place, red) = (cell(), cell(), cell(), cell());
     Row {
         hazard: hazard.to_owned(),
-        rule: quoted(rule).next().map(str::to_owned),
+        rule: quoted(rule).last().map(str::to_owned),
         files: quoted(place).filter(|name| name.ends_with(".rs")).map(PathBuf::from).collect(),
         transcripts: quoted(red)
             .filter_map(|name| name.strip_suffix(".txt"))

@@ -174,9 +174,9 @@ impl Senders {
         number == last || (!empty && number == last + 1)
     }
 
-    /// The link to this sender was lost: who knows what was said.
-    pub(crate) fn lost(&mut self, sender: NodeId) {
-        self.0.remove(&sender);
+    /// The link to this node was lost. Whether it was a sender: who knows what else it had to say.
+    pub(crate) fn lost(&mut self, sender: NodeId) -> bool {
+        self.0.remove(&sender).is_some()
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         assert!(!senders.batch(a, 7, 7, false), "6 is missing");
         assert!(!senders.batch(a, 7, 8, true), "8 was lost, as an idle sender shows");
         assert!(!senders.batch(a, 9, 8, true), "another boot");
-        senders.lost(a);
+        assert!(senders.lost(a) && !senders.lost(a));
         assert!(!senders.batch(a, 9, 8, true));
     }
 }

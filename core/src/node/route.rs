@@ -187,7 +187,9 @@ impl Node {
         if up {
             return self.send(peer, Body::Standing(self.presence()), out);
         }
-        self.senders.lost(peer);
+        if self.senders.lost(peer) {
+            self.sync.behind(self.now);
+        }
         self.coordinate(|coordinator, scene| coordinator.cancel_from(scene, peer));
         self.move_homes(out);
         while let Some(relayed) = self.relays.pop_of(peer) {

@@ -116,8 +116,8 @@ pub enum Reason {
     /// Another change of the members is under way.
     #[error("another change of the members is under way")]
     Changing,
-    /// Only a master that votes can change the members.
-    #[error("only a master that votes can change the members")]
+    /// Only a master can found a cluster, and only one that votes can change its members.
+    #[error("only a master can found a cluster, and only one that votes can change its members")]
     NotActive,
     /// Masters keep as many keys as they may.
     #[error("the masters keep as many keys as they may")]

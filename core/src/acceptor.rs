@@ -107,6 +107,8 @@ pub(crate) struct Acceptor {
     /// Since when it keeps records.
     since: Instant,
     leases: usize,
+    /// The highest counter that was taken over from others.
+    highest: u64,
     forgotten: Forgotten,
     /// Keys whose entries are over and still here.
     stale: VecDeque<(Key, Token)>,
@@ -128,6 +130,7 @@ impl Acceptor {
             part: usize::try_from(settings.limits.snapshot_part).unwrap_or(usize::MAX),
             since: now,
             leases: 0,
+            highest: 0,
             forgotten: Forgotten::default(),
             stale: VecDeque::new(),
         }
@@ -346,6 +349,7 @@ impl Acceptor {
     pub(crate) fn absorb(&mut self, now: Instant, copied: Copied) -> Option<Event> {
         let Copied { key, promised, accepted } = copied;
         let promised = promised.max(accepted.ballot);
+        self.highest = self.highest.max(promised.counter).max(accepted.entry.token().0);
         let slot = self.records.find(&key).unwrap_or_else(|| {
             let (key, promised_at, open) = (key.clone(), now, false);
             self.records.insert(Record { key, promised, promised_at, open, accepted: None })
@@ -395,10 +399,9 @@ impl Acceptor {
         self.floor
     }
 
-    /// The highest counter that anything here was promised. Walks all records.
+    /// The highest counter of all that was taken over from others, and of the floor.
     pub(crate) fn highest(&self) -> u64 {
-        let promised = self.records.iter().map(|(_, record)| record.promised.counter);
-        promised.max().unwrap_or(0).max(self.floor.counter)
+        self.highest.max(self.floor.counter)
     }
 
     pub(crate) fn records(&self) -> usize {

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use crate::disk::{Disk, Then};
-use crate::members::{ClusterId, Config, NodeFile, NodeId};
+use crate::members::{ClusterId, Config, Epoch, NodeFile, NodeId};
 use crate::message::{Body, Found};
 use crate::request::{Invalid, NotDone, Outcome, Refusal, Standing, Ticket};
 use crate::time::{Instant, Span};
@@ -91,14 +91,19 @@ impl Founding {
             (Some(stored), Some(config)) => (stored, config.clone()),
             _ => (cluster, config),
         };
-        if config.master(self.me).is_none() || !config.well_formed() {
-            let invalid = NotDone::Invalid(Invalid::Config);
-            return desk.answers.push((ticket, Outcome::NotDone(invalid)));
-        }
+        // A founding that was not finished everywhere is, but only while its masters are the first ones: later ones
+        // have to take over what was agreed before they vote.
         let left = |id: NodeId| id != self.me && standing(id) == Standing::Fresh;
-        if file.active_in.is_some() && !config.masters.iter().any(|member| left(member.id)) {
+        let master = config.master(self.me).is_some();
+        let unfinished = config.epoch == Epoch(1) && master;
+        let unfinished = unfinished && config.masters.iter().any(|member| left(member.id));
+        if (file.active_in.is_some() || desk.founded) && !unfinished {
             let refusal = Refusal::AlreadyFounded { by: self.me, cluster };
             return desk.answers.push((ticket, Outcome::Refused(refusal)));
+        }
+        if !master || config.epoch != Epoch(1) || !config.well_formed() {
+            let invalid = NotDone::Invalid(Invalid::Config);
+            return desk.answers.push((ticket, Outcome::NotDone(invalid)));
         }
         if let Some(other) = self.leading.take() {
             desk.answers.push((other.ticket, Outcome::NotDone(NotDone::Cancelled)));
@@ -177,7 +182,8 @@ impl Founding {
         config: Config,
         active: bool,
     ) {
-        if config.master(self.me).is_none() || !config.well_formed() {
+        let first = config.epoch == Epoch(1) && config.well_formed();
+        if config.master(self.me).is_none() || !first {
             return;
         }
         let file = desk.disk.file();
@@ -206,7 +212,7 @@ impl Founding {
     fn activate(&self, desk: &mut Desk<'_>, from: NodeId, cluster: ClusterId) {
         let file = desk.disk.file();
         let Some(epoch) = file.config.as_ref().map(|config| config.epoch) else { return };
-        if file.cluster != Some(cluster) {
+        if file.cluster != Some(cluster) || epoch != Epoch(1) {
             return;
         }
         if desk.founded {

@@ -29,6 +29,7 @@ use crate::rates::Rates;
 use crate::relay::Relays;
 use crate::request::{NotDone, Outcome, Request, Standing};
 use crate::settings::Settings;
+use crate::slab::Slot;
 use crate::sync::Sync;
 use crate::time::Instant;
 use crate::waiters::Waiters;
@@ -52,6 +53,8 @@ pub struct Node {
     acceptor: Acceptor,
     /// What a joining master or a replica takes over, until it has enough.
     staging: Option<Acceptor>,
+    /// Where the records of a fenced master itself go on being taken over, once those of others have been.
+    copying: Option<Slot>,
     /// What a replica knows. It never becomes part of an acceptor.
     learned: Acceptor,
     senders: Senders,
@@ -100,6 +103,7 @@ impl Node {
             rates: Rates::new(settings.timing.max_clock_drift),
             membership: Membership::new(peers.me),
             staging: None,
+            copying: None,
             learned: Acceptor::new(&settings, boot.seed, Ballot::ZERO, now),
             senders: Senders::default(),
             feeder: Feeder::new(boot.proposer, now),
@@ -166,6 +170,7 @@ impl Node {
             self.relays.deadline(),
             self.waiters.deadline(),
             self.sync.deadline(),
+            self.copying.map(|_| self.now),
             self.feeder.deadline(),
             self.learned.deadline(),
             self.founding.deadline(),
@@ -225,6 +230,7 @@ impl Node {
         if self.sync.deadline().is_some_and(|at| now >= at) {
             self.join(out);
         }
+        self.take_over_own();
         self.coordinate(Coordinator::tick);
         if let Some((replicas, batch)) = self.feeder.tick(now) {
             for replica in replicas {

@@ -229,7 +229,7 @@ pub enum NotDone {
     Unreachable(NodeId),
     /// Another change of the members is under way.
     Changing,
-    /// Only a master that votes can change the members; this node does not.
+    /// Only a master can found a cluster, and only one that votes can change its members; this node is not one.
     NotActive,
 }
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
 use leasehold_core::{
-    Body, ClusterId, Config, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Invalid, Mark,
-    Member, Message, Node, NodeId, NotDone, Outcome, Page, Peer, Request, Settings, Span, Standing,
-    Status, Ticket,
+    Body, ClusterId, Config, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Mark, Member,
+    Message, Node, NodeId, NotDone, Outcome, Page, Peer, Request, Settings, Span, Standing, Status,
+    Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -371,7 +371,7 @@ impl Driver {
         } else if self.parts.founding.is_master() {
             self.parts.founding.ask(now, ticket);
         } else {
-            let outcome = Outcome::NotDone(NotDone::Invalid(Invalid::Config));
+            let outcome = Outcome::NotDone(NotDone::NotActive);
             self.parts.desk.reply(ticket, outcome);
         }
     }

@@ -227,7 +227,7 @@ impl Node {
         if !self.sync.is_active() && !self.sync.has_fenced_records() {
             self.acceptor = self.empty(self.acceptor.floor());
         }
-        self.staging = None;
+        self.drop_staging();
         self.tell_at = self.now;
         self.raise_ceiling();
         out.push(Effect::Event(Event::Configured(config.epoch)));
@@ -265,28 +265,35 @@ impl Node {
                 Step::Ask { nonce, from, cursor } => {
                     self.send(from, Body::Snapshot(Snapshot::Ask { nonce, cursor }), out);
                 }
-                Step::Finish { with_own } => self.finish_sync(with_own),
+                Step::Finish { with_own: true } => self.copying = Some(0),
+                Step::Finish { with_own: false } => self.finish_sync(),
                 Step::CaughtUp => self.catch_up(out),
                 // What was taken over may still wait for the disk, and must not replace what is voted from now on.
-                Step::Aged => self.staging = None,
+                Step::Aged => self.drop_staging(),
             }
         }
     }
 
-    /// Enough was taken over: it is voted on once the ceiling above it is on disk.
-    fn finish_sync(&mut self, with_own: bool) {
-        let Some(staging) = &mut self.staging else { return };
-        if with_own {
-            let mut cursor = Some(0);
-            while let Some(from) = cursor {
-                let (copies, floor, next) = self.acceptor.export(self.now, from);
-                for copied in copies {
-                    staging.absorb(self.now, copied);
-                }
-                staging.raise_floor(floor);
-                cursor = next;
-            }
+    fn drop_staging(&mut self) {
+        self.staging = None;
+        self.copying = None;
+    }
+
+    /// Takes over a part of this node's own records, which are those of a fenced master: a part at a time, so that the
+    /// node goes on doing everything else.
+    pub(super) fn take_over_own(&mut self) {
+        let Some(cursor) = self.copying else { return };
+        let (copies, floor, next) = self.acceptor.export(self.now, cursor);
+        self.take_over(copies, floor);
+        self.copying = next;
+        if next.is_none() {
+            self.finish_sync();
         }
+    }
+
+    /// Enough was taken over: it is voted on once the ceiling above it is on disk.
+    fn finish_sync(&mut self) {
+        let Some(staging) = &self.staging else { return };
         let highest = staging.highest();
         let epoch = self.peers.epoch();
         let raise = !Rule::CeilingAfterSync.is_out();

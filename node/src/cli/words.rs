@@ -162,7 +162,7 @@ const fn not_done(reason: &Reason) -> &'static str {
         Reason::Changing => {
             "Wait until `leasehold status` shows that it is complete, and try again."
         }
-        Reason::NotActive => "Ask a master that `leasehold status` shows as active.",
+        Reason::NotActive => "Name a master with --endpoints; `leasehold status` shows which are.",
         Reason::Nonsense => "Are client and nodes of the same version?",
     }
 }

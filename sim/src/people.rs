@@ -1,7 +1,7 @@
 //! The world around clients: what travels between them and nodes, and what they come to believe.
 
 use leasehold_core::{
-    Action, Bytes, Input, Instant, KeyRequest, NotDone, OpId, Outcome, Request, Span,
+    Action, Bytes, Input, Instant, KeyRequest, NotDone, OpId, Outcome, Request, Span, Standing,
 };
 
 use crate::client::{Client, ClientEffect, ClientInput};
@@ -293,9 +293,12 @@ impl World<'_> {
         let key = &self.around.keys[self.history.ops[op].key];
         let view = host.node.as_ref().and_then(|node| node.peek(host.last, key));
         let is_held = view.is_some_and(|view| view.entry.held().is_some());
+        // Whoever does not belong to the cluster any more knows nothing.
+        let standing = host.node.as_ref().map(|node| node.status(host.last).standing);
+        let knows = matches!(standing, Some(Standing::Active | Standing::Replica));
         match outcome {
             Outcome::Woken(_) => self.counts.meet(Mark::Woken),
-            Outcome::NotDone(NotDone::TimedOut) if is_held == held => {
+            Outcome::NotDone(NotDone::TimedOut) if is_held == held && knows => {
                 let story =
                     format!("n{node} let a wait time out though what it waited for is there");
                 self.violate("waiting", story);

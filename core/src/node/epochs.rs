@@ -110,6 +110,7 @@ impl Node {
                 if let Some(staging) = self.staging.take_if(|_| epoch == self.peers.epoch()) {
                     self.acceptor = staging;
                     self.sync.synced();
+                    self.tell_waiters(out);
                 }
             }
             Then::Adopt => self.adopt(out),
@@ -307,10 +308,15 @@ impl Node {
         }
     }
 
-    /// A replica puts what it took over in the place of all it knew, and tells those who wait what is new.
+    /// A replica puts what it took over in the place of all it knew.
     fn catch_up(&mut self, out: &mut Effects) {
         let Some(staging) = self.staging.take() else { return };
         self.learned = staging;
+        self.tell_waiters(out);
+    }
+
+    /// Tells those who wait what is known now, after all records were replaced.
+    fn tell_waiters(&mut self, out: &mut Effects) {
         for key in self.waiters.keys() {
             let view = self.peek(self.now, &key);
             let held = view.and_then(|view| Some((view.entry.token(), view.entry.held()?)));

@@ -293,9 +293,11 @@ impl World<'_> {
         let key = &self.around.keys[self.history.ops[op].key];
         let view = host.node.as_ref().and_then(|node| node.peek(host.last, key));
         let is_held = view.is_some_and(|view| view.entry.held().is_some());
-        // Whoever does not belong to the cluster any more knows nothing.
+        // Who left the cluster knows nothing, and who just became a replica not yet.
         let standing = host.node.as_ref().map(|node| node.status(host.last).standing);
-        let knows = matches!(standing, Some(Standing::Active | Standing::Replica));
+        let settled = held || self.plan.changes.is_empty();
+        let knows =
+            standing == Some(Standing::Active) || (standing == Some(Standing::Replica) && settled);
         match outcome {
             Outcome::Woken(_) => self.counts.meet(Mark::Woken),
             Outcome::NotDone(NotDone::TimedOut) if is_held == held && knows => {

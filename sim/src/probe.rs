@@ -99,7 +99,7 @@ impl World<'_> {
             self.ended = true;
             return;
         }
-        if self.operator.waits() {
+        if self.operator.waits(self.now) {
             self.probe.attempts += 1;
             if self.probe.attempts < PATIENCE {
                 self.queue.push(self.now + 300 * MS, Happening::Probe);

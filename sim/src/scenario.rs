@@ -186,14 +186,21 @@ impl Scenario {
         let quiet = roll.between(9 * SECOND, 24 * SECOND);
         let count = 1 + roll.below(4) + if roll.one_in(3) { roll.below(5) } else { 0 };
         let total = roll.between(130, 300);
+        let rivals = profile == Profile::Rivals;
+        let (count, total) = if rivals { (4 + roll.below(5), 400) } else { (count, total) };
         let blocking = dice.roll(Stream::Scenario, 6).one_in(3);
         let clients = (100..100 + count)
             .map(|number| {
                 let mut roll = dice.roll(Stream::Scenario, number);
-                draw_habits(&mut roll, total / count, quiet, &timing, blocking)
+                let habits = draw_habits(&mut roll, total / count, quiet, &timing, blocking);
+                if !rivals {
+                    return habits;
+                }
+                // As many at once at as many nodes as can be, so that coordinators meet at the same counter.
+                let pause = roll.magnitude(2 * MS, 100 * MS);
+                Habits { choice: Choice::Any, pause, ..habits }
             })
             .collect();
-        let rivals = profile == Profile::Rivals;
         let ahead = 7_200 * SECOND;
         let mut scenario = Self {
             seed,

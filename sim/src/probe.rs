@@ -19,6 +19,9 @@ const LOCK_AGAIN: u32 = 5;
 const WAIT: u32 = 6;
 const LAST: u32 = 7;
 
+/// Sendings that all operations together may take at most.
+const CALLS: u64 = 4_000;
+
 /// Where the probe stands.
 #[derive(Debug)]
 pub struct Probe {
@@ -125,7 +128,7 @@ impl World<'_> {
     fn ask_probe(&mut self) {
         let number = self.probe_number();
         self.probe.attempts += 1;
-        if self.probe.attempts > PATIENCE {
+        if self.probe.attempts > PATIENCE || self.probe.calls > CALLS {
             let (key, stage) = (self.probe.key, self.probe.stage);
             let story = format!(
                 "operation {stage} on k{key} failed {PATIENCE} times after all faults were over"
@@ -214,7 +217,8 @@ impl World<'_> {
         let weather = self.plan.weather;
         // Until a change has reached a replica: it leaves with others, and travels.
         let settles = 24 * MS + 2 * (weather.base + weather.jitter);
-        self.probe.look = self.probe.stage == 4;
+        // Not if the lease would run out meanwhile.
+        self.probe.look = self.probe.stage == 4 && settles * 4 < self.probe.lease.as_micros();
         match self.probe.stage {
             LOCK_AGAIN if self.probe.key > 0 => self.probe.stage = LAST,
             LAST => self.counts.meet(Mark::Granted),

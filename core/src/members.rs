@@ -103,6 +103,13 @@ impl Config {
                 || self.masters.iter().any(|member| !self.before.contains(&member.id)))
     }
 
+    /// Whether the masters of the epoch before this one were those of `old`.
+    #[must_use]
+    pub fn follows(&self, old: &Self) -> bool {
+        self.before.len() == old.masters.len()
+            && old.masters.iter().all(|member| self.before.contains(&member.id))
+    }
+
     /// Whether the same nodes vote in both.
     #[must_use]
     pub fn same_masters(&self, other: &Self) -> bool {

@@ -102,7 +102,8 @@ pub(crate) struct PartHead {
 pub(crate) struct Sync {
     me: NodeId,
     timing: Timing,
-    boot_at: Instant,
+    /// When votes were lost last: at the boot, or when records were given up.
+    lost_at: Instant,
     state: State,
     /// Whether the acceptor holds the records of an active master of the epoch just before this one.
     fenced: bool,
@@ -111,7 +112,7 @@ pub(crate) struct Sync {
 impl Sync {
     pub(crate) fn new(file: &NodeFile, timing: &Timing, now: Instant) -> Self {
         let mut sync =
-            Self { me: file.id, timing: *timing, boot_at: now, state: State::Fresh, fenced: false };
+            Self { me: file.id, timing: *timing, lost_at: now, state: State::Fresh, fenced: false };
         let Some(config) = file.config.as_ref().filter(|_| file.cluster.is_some()) else {
             return sync;
         };
@@ -197,7 +198,7 @@ impl Sync {
         }
         // It voted in the epoch before, or in this one and then maybe in that, and has forgotten.
         let lost = !self.fenced && file.active_in >= before(config) && !Rule::ActiveIn.is_out();
-        let over = now >= self.boot_at.after(self.timing.horizon());
+        let over = now >= self.lost_at.after(self.timing.horizon());
         let member = config.before.contains(&self.me) && self.is_founded();
         (member && (!lost || over)).then_some(Source::Fenced)
     }
@@ -208,11 +209,12 @@ impl Sync {
     }
 
     /// Once the new masters can do without it, what a fenced master keeps is of no use.
-    pub(crate) const fn let_go(&mut self) -> bool {
+    pub(crate) const fn let_go(&mut self, now: Instant) -> bool {
         let outside = matches!(self.state, State::Outside | State::Learning(_));
         let let_go = outside && self.fenced;
         if let_go {
             self.fenced = false;
+            self.lost_at = now;
         }
         let_go
     }
@@ -246,15 +248,23 @@ impl Sync {
     /// A new configuration is in force. `old` was before it; `file` names the new one.
     pub(crate) fn adopted(&mut self, now: Instant, old: Option<&Config>, file: &NodeFile) {
         let Some(config) = &file.config else { return };
-        let consecutive = old.is_some_and(|old| old.epoch.0 + 1 == config.epoch.0);
-        let active = self.is_active() && consecutive;
+        let active = self.is_active();
         // As it was written to disk, together with the configuration.
-        let stays = active && file.active_in == Some(config.epoch);
-        self.fenced = active && !stays;
+        let voted = file.active_in == Some(config.epoch);
+        let stays = active && voted && old.is_some_and(|old| old.epoch.0 + 1 == config.epoch.0);
+        // Whoever missed the epoch before holds that epoch's records if the masters were still the same.
+        self.fenced = active
+            && !stays
+            && old.is_some_and(|old| old.epoch.0 + 2 >= config.epoch.0 && config.follows(old));
+        if active && !stays && !self.fenced {
+            self.lost_at = now;
+        }
         self.state = if config.master(self.me).is_none() {
             outside(config, self.me, now)
         } else if stays || Rule::EpochSync.is_out() {
             State::Active
+        } else if voted {
+            self.rejoining(self.lost_at)
         } else {
             State::Joining(Joining::asking_from(now))
         };
@@ -268,6 +278,7 @@ impl Sync {
         nonce: impl FnOnce() -> Ballot,
     ) -> Vec<Step> {
         let fenced = self.source(now, file) == Some(Source::Fenced);
+        let never_voted = file.active_in.is_none();
         let learning = matches!(self.state, State::Learning(_));
         let (State::Joining(joining) | State::Learning(joining)) = &mut self.state else {
             return Vec::new();
@@ -293,7 +304,7 @@ impl Sync {
             joining.attempt = Some(Attempt { nonce, started: now, again_at, sources });
             let mut steps = Vec::from([Step::Begin { nonce, from }]);
             if !learning {
-                steps.extend(joining.finish(config, self.me, fenced, self.fenced));
+                steps.extend(joining.finish(config, self.me, fenced, self.fenced, never_voted));
             }
             return steps;
         }
@@ -313,6 +324,7 @@ impl Sync {
         file: &NodeFile,
     ) -> (bool, Vec<Step>) {
         let fenced = self.source(now, file) == Some(Source::Fenced);
+        let never_voted = file.active_in.is_none();
         let learning = matches!(self.state, State::Learning(_));
         let (State::Joining(joining) | State::Learning(joining), Some(config)) =
             (&mut self.state, &file.config)
@@ -343,7 +355,7 @@ impl Sync {
         let step = match head.next {
             Some(cursor) => Some(Step::Ask { nonce, from, cursor }),
             None if learning => joining.caught_up(config, now),
-            None => joining.finish(config, self.me, fenced, self.fenced),
+            None => joining.finish(config, self.me, fenced, self.fenced, never_voted),
         };
         (true, step.into_iter().collect())
     }
@@ -392,6 +404,7 @@ impl Joining {
         me: NodeId,
         fenced: bool,
         with_own: bool,
+        never_voted: bool,
     ) -> Option<Step> {
         let attempt = self.attempt.as_ref()?;
         let complete = |source: Source, node: NodeId| {
@@ -402,7 +415,7 @@ impl Joining {
         let active = masters.filter(|member| complete(Source::Active, member.id)).count();
         // Who has not voted in this epoch was in none of its quorums, and who votes in an epoch of other masters knows
         // all that was chosen before: one of them is enough.
-        let newcomer = self.aged_at.is_none() && config.has_new_masters();
+        let newcomer = self.aged_at.is_none() && (config.has_new_masters() || never_voted);
         let sources = if newcomer { 1 } else { config.sources() };
         let needed = sources - usize::from(Rule::Sources.is_out());
         if active >= needed.max(1) {

@@ -257,7 +257,12 @@ impl Client {
         // Two of three times the first key, where the others are, too.
         let any = if roll.one_in(3) { roll.index(around.keys.len()) } else { 0 };
         let key = self.wanted.take().unwrap_or(any);
-        let action = if roll.below(100) < 82 { self.draw_lock(&mut roll) } else { Action::Read };
+        let action = match roll.below(100) {
+            0..=5 if self.habits.waits > 0 => Action::WaitHeld,
+            6..=11 if self.habits.waits > 0 => Action::WaitReleased,
+            0..=81 => self.draw_lock(&mut roll),
+            _ => Action::Read,
+        };
         self.begin(now, key, action, around, out);
     }
 
@@ -275,8 +280,15 @@ impl Client {
             meta: Bytes::from(chain.0.to_le_bytes().as_slice()),
             lease: self.draw_lease(roll),
             delay: Span::from_micros(delay),
-            wait: Span::ZERO,
+            wait: self.draw_wait(roll),
         }
+    }
+
+    /// How long to queue for a key, if at all.
+    fn draw_wait(&self, roll: &mut Roll) -> Span {
+        let wait = roll.magnitude(MS, self.habits.waits);
+        let waits = self.habits.waits > 0 && roll.one_in(2);
+        Span::from_micros(if waits { wait } else { 0 })
     }
 
     fn decide_as_owner(
@@ -360,7 +372,16 @@ impl Client {
             Choice::Any => roll.index(around.nodes),
             Choice::Sticky | Choice::Home => self.node,
         };
-        let patience = roll.magnitude(20 * MS, self.habits.patience);
+        let wait = match &flight.action {
+            Action::Lock { wait, .. } => wait.as_micros(),
+            Action::Extend { .. }
+            | Action::Update { .. }
+            | Action::Release { .. }
+            | Action::Read
+            | Action::WaitHeld
+            | Action::WaitReleased => 0,
+        };
+        let patience = wait + roll.magnitude(20 * MS, self.habits.patience);
         let call = self.next_call;
         self.next_call += 1;
         flight.calls.push((call, now, to));

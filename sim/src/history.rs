@@ -3,7 +3,7 @@
 //! An operation here is one *sending* of a request to one node. Its answer is noted when a node gives it, even if it
 //! never reaches the client: the checkers know more than anybody in the run.
 
-use leasehold_core::{Bytes, Done, Holder, OpId, Outcome, Owner, Refusal, Token};
+use leasehold_core::{Bytes, Done, Holder, OpId, Outcome, Owner, Refusal, Span, Token};
 
 /// The place of a sending in [`History::ops`].
 pub type OpIndex = usize;
@@ -121,6 +121,10 @@ pub struct Op {
     pub answered: Option<u64>,
     /// What the answer says.
     pub verdict: Verdict,
+    /// For how long nobody else may have the key after the lease ended by itself.
+    pub delay: Span,
+    /// Whether it waits for what the node itself knows of the key: held, or not. No judge looks at that.
+    pub local: Option<bool>,
     /// True time before which a lease that this acquires or extends cannot end by itself.
     pub bound: u64,
     /// Whether somebody was told, before it was answered, that nobody waits for it.

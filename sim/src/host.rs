@@ -69,6 +69,8 @@ pub struct Host {
     pub paused: bool,
     /// What queues meanwhile, with the true time at which it was sent.
     pub inbox: Vec<(u64, Input)>,
+    /// The clock's reading at the boot.
+    pub booted: Instant,
     /// The clock's reading at the last input.
     pub last: Instant,
     /// The true time of the next tick that is in the queue.
@@ -97,6 +99,7 @@ impl Host {
             writes: 0,
             paused: false,
             inbox: Vec::new(),
+            booted: Instant::default(),
             last: Instant::default(),
             wake: None,
             asked: Vec::new(),
@@ -121,6 +124,7 @@ impl Host {
         let wall_clock = 1_700_000_000_000_000 + time + roll.below(2 * wall_error) - wall_error;
         self.clock.restart(time, roll.magnitude(1_000, 1 << 40));
         self.last = self.clock.read(time);
+        self.booted = self.last;
         let proposer = roll.bits();
         let seed = (roll.bits(), roll.bits());
         let boot = Boot { wall_clock, proposer, seed, file: self.durable.clone() };

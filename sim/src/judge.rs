@@ -1,6 +1,6 @@
 //! The end of a run: everything that can only be judged when all is known.
 
-use leasehold_core::Standing;
+use leasehold_core::{Standing, Token};
 
 use crate::check::{self, linear};
 use crate::history::Verdict;
@@ -32,6 +32,13 @@ impl World<'_> {
                     format!("n{number} still keeps {left} records after a horizon of silence");
                 self.violate("bounded memory", story);
             }
+            let host = &self.hosts[number];
+            let lags = host.node.as_ref().map(|node| node.status(host.last).lags);
+            let behind = lags.into_iter().flatten().find(|(_, lag)| lag.entries > 0);
+            if let Some((replica, lag)) = behind {
+                let story = format!("n{number} says that {replica:?} lags behind by {lag:?}");
+                self.violate("replicas converge", story);
+            }
         }
     }
 
@@ -60,6 +67,33 @@ impl World<'_> {
         epochs.dedup();
         if epochs.len() != 1 {
             self.violate("liveness", format!("members are in different epochs: {epochs:?}"));
+        }
+    }
+
+    /// What all masters know of a key that is held, replicas know by now.
+    pub(crate) fn judge_replicas(&mut self, key: usize, token: Token) {
+        let left = |world: &mut Self, number: usize| {
+            let now = world.read_clock(number, world.now);
+            let node = world.hosts[number].node.as_ref();
+            let view = node.and_then(|node| node.peek(now, &world.around.keys[key]));
+            view.filter(|view| view.entry.token() == token).map_or(0, |v| v.remaining.as_micros())
+        };
+        for number in
+            (0..self.hosts.len()).filter(|node| self.operator.master(*node)).collect::<Vec<_>>()
+        {
+            // Its lease is nearly over, or it was not held under this token any more.
+            if left(self, number) < 60 * MS {
+                return;
+            }
+        }
+        for number in
+            (0..self.hosts.len()).filter(|node| self.operator.replica(*node)).collect::<Vec<_>>()
+        {
+            self.counts.meet(Mark::ReplicasJudged);
+            if left(self, number) == 0 {
+                let story = format!("n{number} does not know that k{key} is held under {token}");
+                self.violate("replicas converge", story);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use leasehold_core::faults::Rule;
 use leasehold_core::wire::{self, Frame, PeerItem};
 use leasehold_core::{
     Answer, Ask, Body, Change, Done, Effect, Event, Feed, Input, Instant, Mark as FileMark,
-    Message, NodeFile, NodeId, Outcome, Relay, Request, Snapshot, Tell, Ticket,
+    Message, NodeFile, NodeId, Outcome, Relay, Request, Snapshot, Standing, Tell, Ticket,
 };
 
 use crate::dice::{Stream, mix, wide};
@@ -34,7 +34,7 @@ impl World<'_> {
     }
 
     /// The driver's duty: the clock is read after the message was received, and never goes backwards.
-    fn read_clock(&mut self, node: usize, sent: u64) -> Instant {
+    pub(crate) fn read_clock(&mut self, node: usize, sent: u64) -> Instant {
         let host = &mut self.hosts[node];
         let time = if Rule::ClockAfterReceive.is_out() { sent } else { self.now };
         host.last.max(host.clock.read(time))
@@ -80,16 +80,30 @@ impl World<'_> {
                 Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
                 Effect::Persist(mark, file) => self.persist(number, mark, file),
                 Effect::Event(Event::Expired { .. }) => self.counts.meet(Mark::Expired),
+                Effect::Event(Event::Standing(standing)) => self.count_standing(number, standing),
                 Effect::Event(Event::Configured(_)) => self.counts.meet(Mark::Adoptions),
                 Effect::Event(
-                    Event::Held { .. }
-                    | Event::Released { .. }
-                    | Event::Standing(_)
-                    | Event::ClockRate { .. },
+                    Event::Held { .. } | Event::Released { .. } | Event::ClockRate { .. },
                 ) => {}
             }
         }
         self.effects = effects;
+    }
+
+    fn count_standing(&mut self, number: usize, standing: Standing) {
+        let host = &self.hosts[number];
+        let epoch = host.durable.config.as_ref().map(|config| config.epoch);
+        let up = host.last.since(host.booted);
+        if standing != Standing::Active || epoch.is_none() {
+            return;
+        }
+        self.counts.meet(if up >= self.plan.settings.timing.horizon() {
+            Mark::Aged
+        } else if host.boots > 1 {
+            Mark::Rejoined
+        } else {
+            Mark::Newcomers
+        });
     }
 
     /// Puts the node's next deadline into the queue, unless an earlier one is there.

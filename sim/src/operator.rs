@@ -15,6 +15,9 @@ use crate::marks::Mark;
 use crate::scenario::{MS, Profile, SECOND};
 use crate::world::{Happening, World, member};
 
+/// How long it takes until all members, and not just a quorum, have come along.
+const SETTLES: u64 = 2 * SECOND;
+
 /// Something the operator changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -125,6 +128,8 @@ pub struct Operator {
     /// Whether any node lost its file.
     lost: bool,
     last: Option<usize>,
+    /// When a change was last done.
+    done_at: u64,
 }
 
 impl Operator {
@@ -140,6 +145,7 @@ impl Operator {
             attempts: 0,
             lost: false,
             last: None,
+            done_at: 0,
         }
     }
 
@@ -155,10 +161,11 @@ impl Operator {
         self.wish.replicas.has(node)
     }
 
-    /// Whether the last configuration is not in force as far as the operator was told.
+    /// Whether the last configuration is not in force as far as the operator was told, or only just.
     #[must_use]
-    pub fn waits(&self) -> bool {
+    pub fn waits(&self, now: u64) -> bool {
         self.last.is_some_and(|last| !self.campaigns[last].done)
+            || self.last.is_some() && now < self.done_at + SETTLES
     }
 }
 
@@ -348,6 +355,7 @@ impl World<'_> {
         match outcome {
             Outcome::Configured { complete, .. } => {
                 self.operator.campaigns[number].done |= complete;
+                self.operator.done_at = self.now;
                 let mark = if *complete { Mark::ChangesDone } else { Mark::ChangesIncomplete };
                 self.counts.meet(mark);
                 let masters = self.operator.campaigns[number].wish.masters;

@@ -1,7 +1,7 @@
 //! The world around clients: what travels between them and nodes, and what they come to believe.
 
 use leasehold_core::{
-    Action, Bytes, Input, Instant, KeyRequest, NotDone, OpId, Outcome, Request, Span,
+    Action, Bytes, Input, Instant, KeyRequest, NotDone, OpId, Outcome, Request, Span, Standing,
 };
 
 use crate::client::{Client, ClientEffect, ClientInput};
@@ -120,7 +120,9 @@ impl World<'_> {
                 let person = &mut self.people[number];
                 let (_, _, lease) = noted(&request.action);
                 let drift = self.plan.settings.timing.max_clock_drift;
-                let bound = lease.map_or(0, |l| person.clock.when(now.after(drift.believed(l))));
+                let delay = self.history.ops[op].delay;
+                let kept = lease.map(|lease| drift.believed(lease.plus(delay)));
+                let bound = kept.map_or(0, |kept| person.clock.when(now.after(kept)));
                 self.history.ops[op].bound = bound;
                 person.sent.push((op, now));
                 self.dispatch(number, call, op, to, request);
@@ -152,11 +154,38 @@ impl World<'_> {
             invoked: self.now,
             answered: None,
             verdict: Verdict::Unknown,
+            delay: self.delay_of(action),
+            local: match action {
+                Action::WaitHeld => Some(true),
+                Action::WaitReleased => Some(false),
+                Action::Lock { .. }
+                | Action::Extend { .. }
+                | Action::Update { .. }
+                | Action::Release { .. }
+                | Action::Read => None,
+            },
             bound: 0,
             cancelled: false,
         });
         self.routes.push(None);
         self.history.ops.len() - 1
+    }
+
+    /// The lock-delay of the ownership that this acquires or extends.
+    fn delay_of(&self, action: &Action) -> Span {
+        match action {
+            Action::Lock { delay, .. } => *delay,
+            Action::Extend { id, .. } => {
+                let lock = OpId { step: 0, ..*id };
+                let mut ops = self.history.ops.iter().rev();
+                ops.find(|op| op.id == lock).map_or(Span::ZERO, |op| op.delay)
+            }
+            Action::Update { .. }
+            | Action::Release { .. }
+            | Action::Read
+            | Action::WaitHeld
+            | Action::WaitReleased => Span::ZERO,
+        }
     }
 
     /// Sends a request on its way to a node.
@@ -234,14 +263,19 @@ impl World<'_> {
         op: OpIndex,
         outcome: Outcome,
     ) {
-        let verdict = Verdict::of(&outcome);
+        let verdict = match self.history.ops[op].local {
+            Some(held) => self.judge_wait(node, op, held, &outcome),
+            None => Verdict::of(&outcome),
+        };
         self.count_answer(op, &outcome, &verdict);
         if let Outcome::Done(done) = &outcome
             && let Some(valid) = done.valid_for
             && let Some(person) = self.people.get_mut(client)
             && let Some((_, c0)) = usize::try_from(call).ok().and_then(|call| person.sent.get(call))
         {
-            self.history.ops[op].bound = person.clock.when(c0.after(valid));
+            let delay =
+                self.plan.settings.timing.max_clock_drift.believed(self.history.ops[op].delay);
+            self.history.ops[op].bound = person.clock.when(c0.after(valid.plus(delay)));
         }
         let noted = &mut self.history.ops[op];
         noted.answered = Some(self.now);
@@ -253,11 +287,44 @@ impl World<'_> {
         }
     }
 
+    /// A wait may end without success only if what it waited for is not there.
+    fn judge_wait(&mut self, node: usize, op: OpIndex, held: bool, outcome: &Outcome) -> Verdict {
+        let host = &self.hosts[node];
+        let key = &self.around.keys[self.history.ops[op].key];
+        let view = host.node.as_ref().and_then(|node| node.peek(host.last, key));
+        let is_held = view.is_some_and(|view| view.entry.held().is_some());
+        // Who left the cluster knows nothing, and who just became a replica not yet.
+        let standing = host.node.as_ref().map(|node| node.status(host.last).standing);
+        let settled = held || self.plan.changes.is_empty();
+        let knows =
+            standing == Some(Standing::Active) || (standing == Some(Standing::Replica) && settled);
+        match outcome {
+            Outcome::Woken(_) => self.counts.meet(Mark::Woken),
+            Outcome::NotDone(NotDone::TimedOut) if is_held == held && knows => {
+                let story =
+                    format!("n{node} let a wait time out though what it waited for is there");
+                self.violate("waiting", story);
+            }
+            Outcome::NotDone(NotDone::TimedOut) => self.counts.meet(Mark::WaitsJudged),
+            Outcome::NotDone(_)
+            | Outcome::Done(_)
+            | Outcome::Found(_)
+            | Outcome::Refused(_)
+            | Outcome::Unknown
+            | Outcome::Founded(_)
+            | Outcome::Configured { .. } => {}
+        }
+        Verdict::Nothing
+    }
+
     fn count_answer(&mut self, op: OpIndex, outcome: &Outcome, verdict: &Verdict) {
         let counts = &mut self.counts;
         match outcome {
             Outcome::Done(done) => {
                 counts.meet(if done.repeated { Mark::Repeated } else { Mark::Done });
+                if done.waited > Span::from_millis(100) {
+                    counts.meet(Mark::Queued);
+                }
                 match self.history.ops[op].call {
                     Call::Lock { .. } if !done.repeated => counts.meet(Mark::Acquired),
                     Call::Extend { .. } => counts.meet(Mark::Extended),

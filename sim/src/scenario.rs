@@ -94,6 +94,8 @@ pub struct Habits {
     pub lease: u64,
     /// Longest lock-delay it asks for.
     pub delay: u64,
+    /// Longest time it waits for a key; zero if it never does.
+    pub waits: u64,
     /// Longest patience.
     pub patience: u64,
     /// Operations that are cancelled when they take too long, of a million.
@@ -154,7 +156,7 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// One message in so many is encoded and decoded on its way.
     pub wire: u64,
-    /// Whether clients send blocking locks.
+    /// Whether clients wait for keys.
     pub blocking: bool,
 }
 
@@ -184,13 +186,21 @@ impl Scenario {
         let quiet = roll.between(9 * SECOND, 24 * SECOND);
         let count = 1 + roll.below(4) + if roll.one_in(3) { roll.below(5) } else { 0 };
         let total = roll.between(130, 300);
+        let rivals = profile == Profile::Rivals;
+        let (count, total) = if rivals { (4 + roll.below(5), 400) } else { (count, total) };
+        let blocking = dice.roll(Stream::Scenario, 6).one_in(3);
         let clients = (100..100 + count)
             .map(|number| {
                 let mut roll = dice.roll(Stream::Scenario, number);
-                draw_habits(&mut roll, total / count, quiet, &timing)
+                let habits = draw_habits(&mut roll, total / count, quiet, &timing, blocking);
+                if !rivals {
+                    return habits;
+                }
+                // As many at once at as many nodes as can be, so that coordinators meet at the same counter.
+                let pause = roll.magnitude(2 * MS, 100 * MS);
+                Habits { choice: Choice::Any, pause, ..habits }
             })
             .collect();
-        let rivals = profile == Profile::Rivals;
         let ahead = 7_200 * SECOND;
         let mut scenario = Self {
             seed,
@@ -214,7 +224,7 @@ impl Scenario {
             quiet,
             faults: Vec::new(),
             wire: roll.magnitude(8, 128),
-            blocking: dice.roll(Stream::Scenario, 6).one_in(3),
+            blocking,
         };
         scenario.faults = fault::draw(dice, &scenario);
         scenario
@@ -294,12 +304,13 @@ fn draw_weather(roll: &mut Roll, profile: Profile, timing: &Timing) -> Weather {
     }
 }
 
-fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing) -> Habits {
+fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing, blocking: bool) -> Habits {
     let operations = share.max(12);
     let lease = timing.max_lease.as_micros();
     let mean_pause = quiet / operations;
     let delay = roll.magnitude(1, lease / 4);
     let patience = timing.op_timeout.as_micros();
+    let waits = blocking && !roll.one_in(3);
     let choices = [(4, Choice::Sticky), (3, Choice::Home), (3, Choice::Any)];
     Habits {
         shared: roll.one_in(3),
@@ -308,6 +319,7 @@ fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing) -> Habi
         pause: roll.magnitude(mean_pause / 2, mean_pause * 3),
         lease: roll.magnitude((lease / 8).max(150 * MS), lease * 3 / 4),
         delay: if roll.one_in(5) { delay } else { 0 },
+        waits: if waits { roll.magnitude(50 * MS, lease * 2) } else { 0 },
         patience: roll.magnitude(patience / 2, patience * 2),
         cancels: if roll.one_in(3) { roll.magnitude(10_000, 900_000) } else { 0 },
         resends: if roll.one_in(4) { 0 } else { roll.magnitude(100_000, 950_000) },

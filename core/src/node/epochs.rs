@@ -110,6 +110,7 @@ impl Node {
                 if let Some(staging) = self.staging.take_if(|_| epoch == self.peers.epoch()) {
                     self.acceptor = staging;
                     self.sync.synced();
+                    self.tell_waiters(out);
                 }
             }
             Then::Adopt => self.adopt(out),
@@ -194,18 +195,18 @@ impl Node {
         if stranger || first || !config.well_formed() || (founded && config.epoch <= known) {
             return;
         }
-        let stays = self.sync.is_active()
-            && file
-                .config
-                .as_ref()
-                .is_some_and(|old| old.epoch.0 + 1 == config.epoch.0 && old.same_masters(&config));
+        // A vote in one epoch matters as long as the masters stay the same: some of them never take over anything.
+        let voted = file.config.as_ref().is_some_and(|old| {
+            file.active_in == Some(old.epoch) && config.follows(old) && old.epoch < config.epoch
+        });
         let epoch = config.epoch;
+        let voted_in = if config.has_new_masters() { epoch.0.saturating_sub(1) } else { epoch.0 };
         let change = |file: &mut NodeFile| {
             file.cluster = Some(cluster);
             file.config = Some(config);
             file.vote = crate::members::ConfigVote::default();
-            if stays {
-                file.active_in = Some(epoch);
+            if voted {
+                file.active_in = Some(Epoch(voted_in));
             }
         };
         self.disk.change(change, Some(Then::Adopt));
@@ -343,10 +344,15 @@ impl Node {
         }
     }
 
-    /// A replica puts what it took over in the place of all it knew, and tells those who wait what is new.
+    /// A replica puts what it took over in the place of all it knew.
     fn catch_up(&mut self, out: &mut Effects) {
         let Some(staging) = self.staging.take() else { return };
         self.learned = staging;
+        self.tell_waiters(out);
+    }
+
+    /// Tells those who wait what is known now, after all records were replaced.
+    fn tell_waiters(&mut self, out: &mut Effects) {
         for key in self.waiters.keys() {
             let view = self.peek(self.now, &key);
             let held = view.and_then(|view| Some((view.entry.token(), view.entry.held()?)));
@@ -406,7 +412,7 @@ impl Node {
         }
         self.change(out, Membership::complete);
         let (_, quorum) = self.peers.quorum();
-        if self.peers.voting(self.sync.is_active()) >= quorum && self.sync.let_go() {
+        if self.peers.voting(self.sync.is_active()) >= quorum && self.sync.let_go(self.now) {
             // The new masters have all that matters.
             self.acceptor = self.empty(self.acceptor.floor());
         }

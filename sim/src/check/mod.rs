@@ -61,6 +61,8 @@ pub(crate) mod samples {
             invoked: from,
             answered: (to > 0).then_some(to),
             verdict,
+            delay: leasehold_core::Span::ZERO,
+            local: None,
             bound,
             cancelled: false,
         }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use leasehold_core::{Bytes, Done, Holder as WireHolder, NodeId, Status, Token};
+use leasehold_core::{
+    Bytes, Done, Holder as WireHolder, NodeId, Status, Token, Waiter as WireWaiter,
+    Waiting as WireWaiting, Wants,
+};
 
 use crate::clock::Instant;
 use crate::error::Cause;
@@ -13,7 +16,8 @@ use crate::labels::{self, Labels};
 pub struct Holder {
     /// What the owner wrote.
     pub value: Bytes,
-    /// The owner's description of itself; empty if it is none that this client understands.
+    /// The owner's description of itself, with the `client_address` that its node added; empty if it is none that this
+    /// client understands.
     pub labels: Labels,
     /// The fencing token of the ownership.
     pub token: Token,
@@ -21,6 +25,8 @@ pub struct Holder {
     pub remaining: Duration,
     /// How long the key stays taken after that, unless it is released.
     pub delay: Duration,
+    /// How long ago the key was acquired; about right, as wall clocks are.
+    pub age: Duration,
 }
 
 impl From<WireHolder> for Holder {
@@ -31,6 +37,7 @@ impl From<WireHolder> for Holder {
             token: holder.token,
             remaining: holder.remaining.into(),
             delay: holder.delay.into(),
+            age: holder.age.into(),
         }
     }
 }
@@ -82,6 +89,62 @@ pub struct Released {
     pub confirmed: bool,
     /// How the masters took part.
     pub votes: Votes,
+}
+
+/// Somebody who waits for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// What for.
+    pub wants: Wants,
+    /// What a lock would write; empty for other waits.
+    pub value: Bytes,
+    /// How the owner to be describes itself; empty for other waits.
+    pub labels: Labels,
+    /// How long it has been waiting where it waits now.
+    pub age: Duration,
+    /// How much longer it is ready to.
+    pub left: Duration,
+}
+
+impl From<WireWaiter> for Waiter {
+    fn from(waiter: WireWaiter) -> Self {
+        Self {
+            wants: waiter.wants,
+            labels: labels::decode(&waiter.meta).unwrap_or_default(),
+            value: waiter.value,
+            age: waiter.age.into(),
+            left: waiter.left.into(),
+        }
+    }
+}
+
+/// Who waits for a key at one node: locks queue at the key's home, other waits are where their clients are connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many wait.
+    pub all: u64,
+    /// The first of them: locks in the order in which they will be served, then waits in the order in which they
+    /// came.
+    pub first: Vec<Waiter>,
+}
+
+impl From<WireWaiting> for Waiting {
+    fn from(waiting: WireWaiting) -> Self {
+        Self { all: waiting.all, first: waiting.first.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// Who waits at one node, or why it could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingReport {
+    /// The node, if it is a known member.
+    pub id: Option<NodeId>,
+    /// Its name, if it is known.
+    pub name: Option<String>,
+    /// Where clients reach it.
+    pub address: String,
+    /// Who waits there.
+    pub waiting: Result<Waiting, Cause>,
 }
 
 /// One node, or why it could not be asked.

@@ -7,11 +7,12 @@ use leasehold_core::{Action, ClusterId, Key, Outcome, Owner, Token};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use crate::answer::{Holder, NodeReport};
+use crate::answer::{Holder, NodeReport, WaitingReport};
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
-use crate::error::{Doubt, Error, Fault, Reason};
+use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::exchange::Exchange;
+use crate::listing::Listing;
 use crate::operations::{Extend, Lock, Release, Update};
 use crate::options::Options;
 use crate::question::{Orphan, Question, Reply};
@@ -119,10 +120,42 @@ impl Client {
     ///
     /// [`Error::NotDone`] or [`Error::Unreachable`].
     pub async fn read_local(&self, key: impl Into<Key>) -> Result<Option<Holder>, Error> {
-        let deadline = Self::deadline(self.options().timeout);
-        let reply = self.exchange(Question::Local(key.into()), deadline).run().await?.reply;
+        let reply = self.put(Question::Local(key.into())).await?;
         let Reply::Local(holder) = reply else { return Err(misfit(reply)) };
         Ok(holder.map(Into::into))
+    }
+
+    /// Who holds `key`, agreed by a quorum, if that is the ownership with this fencing token. While its lock-delay lasts
+    /// an ownership still holds the key. For services that are asked to act for an owner: each acquisition of a key has a
+    /// greater token than all before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if somebody else holds it, or nobody does; else [`Error::NotDone`], [`Error::Unreachable`] or
+    /// [`Error::Invalid`].
+    pub async fn check_token(&self, key: impl Into<Key>, token: Token) -> Result<Holder, Error> {
+        match self.read(key).await? {
+            Some(holder) if holder.token == token => Ok(holder),
+            Some(other) => Err(Error::Refused(Refusal::Held(other))),
+            None => Err(Error::Refused(Refusal::NotHeld)),
+        }
+    }
+
+    /// The held keys that start with `prefix`, page by page, as far as the first connected endpoint knows by itself:
+    /// possibly stale or not even agreed, like [`Client::read_local`].
+    ///
+    /// A key that one owner holds during the whole listing is listed once. One that is acquired or given up meanwhile
+    /// may be left out, or be there more than once.
+    pub fn list(&self, prefix: impl Into<leasehold_core::Bytes>) -> Listing {
+        Listing::new(self.clone(), prefix.into())
+    }
+
+    /// Who waits for `key`, by what every member says; and why some could not be asked.
+    pub async fn waiters(&self, key: impl Into<Key>) -> Vec<WaitingReport> {
+        let deadline = Self::deadline(self.options().timeout);
+        let question = Question::Waiting(key.into());
+        let asked = crate::members::ask_all(self.cluster(), &question, deadline).await;
+        asked.into_iter().map(Into::into).collect()
     }
 
     /// Waits until somebody holds `key`, as far as a node knows by itself, for `patience` at most.
@@ -166,8 +199,7 @@ impl Client {
     /// [`Error::Refused`] if a node was active before, [`Error::NotDone`] if a master could not be reached (repeat
     /// it), [`Error::Unknown`] if the connection broke meanwhile (repeating tells).
     pub async fn init(&self) -> Result<ClusterId, Error> {
-        let deadline = Self::deadline(self.options().timeout);
-        let reply = self.exchange(Question::Init, deadline).run().await?.reply;
+        let reply = self.put(Question::Init).await?;
         if let Reply::Outcome(Outcome::Founded(cluster)) = reply {
             Ok(cluster)
         } else if let Reply::Outcome(Outcome::Refused(refusal)) = reply {
@@ -179,7 +211,15 @@ impl Client {
 
     /// Asks every member what it knows of itself and its peers, and says why some could not be asked.
     pub async fn status(&self) -> Vec<NodeReport> {
-        crate::status::ask_all(self.cluster(), Self::deadline(self.options().timeout)).await
+        let deadline = Self::deadline(self.options().timeout);
+        let asked = crate::members::ask_all(self.cluster(), &Question::Status, deadline).await;
+        asked.into_iter().map(Into::into).collect()
+    }
+
+    /// Puts a question, within the time that calls take at most.
+    pub(crate) async fn put(&self, question: Question) -> Result<Reply, Error> {
+        let deadline = Self::deadline(self.options().timeout);
+        Ok(self.exchange(question, deadline).run().await?.reply)
     }
 
     async fn ask(&self, key: Key, action: Action) -> Result<Reply, Error> {

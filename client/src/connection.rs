@@ -126,6 +126,8 @@ async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
         | NodeItem::Status { .. }
         | NodeItem::Topology(_)
         | NodeItem::LocalRead { .. }
+        | NodeItem::Page { .. }
+        | NodeItem::Waiting { .. }
         | NodeItem::Unmet { .. }
         | NodeItem::Beat => Err(Cause::Unwelcoming),
     }
@@ -222,13 +224,19 @@ impl Connection {
                     self.answered(call, Reply::Outcome(outcome), cluster);
                 }
                 Ok(Ok(NodeItem::Status { call, status })) => {
-                    self.answered(call, Reply::Status(status), cluster);
+                    self.answered(call, Reply::Status(Box::new(status)), cluster);
                 }
                 Ok(Ok(NodeItem::Unmet { call, masters })) => {
                     self.answered(call, Reply::Unmet(masters), cluster);
                 }
                 Ok(Ok(NodeItem::LocalRead { call, holder })) => {
                     self.answered(call, Reply::Local(holder), cluster);
+                }
+                Ok(Ok(NodeItem::Page { call, page })) => {
+                    self.answered(call, Reply::Page(page), cluster);
+                }
+                Ok(Ok(NodeItem::Waiting { call, waiting })) => {
+                    self.answered(call, Reply::Waiting(waiting), cluster);
                 }
                 Ok(Ok(NodeItem::Topology(topology))) => cluster.learn(topology),
                 Ok(Ok(NodeItem::Refused(why))) => return Cause::Refused(why),
@@ -261,6 +269,8 @@ impl Connection {
                 )
                 | Reply::Local(_)
                 | Reply::Status(_)
+                | Reply::Page(_)
+                | Reply::Waiting(_)
                 | Reply::Unmet(_),
             ) => {}
         }

@@ -122,12 +122,27 @@ pub enum Reason {
     /// Masters keep as many keys as they may.
     #[error("the masters keep as many keys as they may")]
     RecordsFull,
-    /// The key's queue is full.
+    /// The key's queue is full, or as many wait for its record as may.
     #[error("the key's queue is full")]
     QueueFull,
+    /// The node has as many waiters, of all keys, as it may.
+    #[error("the node has as many waiters as it may")]
+    WaitersFull,
     /// The node has as many operations under way as it may.
     #[error("the node has as many operations under way as it may")]
     Busy,
+    /// This client has as many operations under way at the node as it may.
+    #[error("this client has as many operations under way at the node as it may")]
+    TooManyCalls,
+    /// The configuration names more masters than the node was told to allow.
+    #[error("these are more masters than the node's limit allows")]
+    TooManyMasters,
+    /// The configuration names more replicas than the node was told to allow.
+    #[error("these are more replicas than the node's limit allows")]
+    TooManyReplicas,
+    /// The node's records were replaced by newer ones while they were listed.
+    #[error("the node took over other records while they were listed")]
+    RecordsReplaced,
     /// A node answered something that fits no question like this.
     #[error("the node gave an answer that does not fit the question")]
     Nonsense,
@@ -145,6 +160,10 @@ impl From<Limit> for Reason {
             Limit::Records => Self::RecordsFull,
             Limit::WaitersPerKey => Self::QueueFull,
             Limit::Operations => Self::Busy,
+            Limit::OperationsPerClient => Self::TooManyCalls,
+            Limit::Waiters => Self::WaitersFull,
+            Limit::Masters => Self::TooManyMasters,
+            Limit::Replicas => Self::TooManyReplicas,
         }
     }
 }
@@ -190,8 +209,10 @@ pub enum Fault {
     /// The lease and the delay together are longer than this.
     #[error("the lease and the delay together are longer than {0:?}")]
     LeaseTooLong(Duration),
-    /// The configuration names no master, too many, or a member twice.
-    #[error("the configuration names no master, too many, or a member twice")]
+    /// The configuration names no master, too many members, one twice, or one with too long a name or address.
+    #[error(
+        "the configuration names no master, too many members, one twice, or one with too long a name or address"
+    )]
     Configuration,
     /// The request as a whole is larger than a node takes.
     #[error("the request is larger than a node takes")]

@@ -183,7 +183,9 @@ impl Exchange {
                         | Outcome::Configured { .. },
                     )
                     | Reply::Local(_)
-                    | Reply::Status(_) => Verdict::Over(Ok(Answered {
+                    | Reply::Status(_)
+                    | Reply::Page(_)
+                    | Reply::Waiting(_) => Verdict::Over(Ok(Answered {
                         asked_at,
                         reply,
                         doubted: self.in_doubt().is_some(),

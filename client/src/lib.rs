@@ -24,20 +24,25 @@ mod frames;
 mod identity;
 pub mod labels;
 mod lease;
+mod listing;
+mod members;
 mod operations;
 mod options;
 mod question;
-mod status;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Extended, Holder, NodeReport, Released, Updated, Votes};
+pub use answer::{
+    Extended, Holder, NodeReport, Released, Updated, Votes, Waiter, Waiting, WaitingReport,
+};
 pub use client::Client;
 pub use error::{Cause, Doubt, Error, Fault, Reason, Refusal, Unreachable};
 pub use labels::Labels;
 pub use lease::Lease;
 pub use leasehold_core::{
-    Bytes, ClusterId, Epoch, Key, Member, NodeId, Owner, Peer, Span, Standing, Status, Token,
+    Bytes, ClusterId, Epoch, Heard, Key, Member, NodeId, Owner, Peer, Span, Standing, Status,
+    Token, Wants,
 };
+pub use listing::{Listed, Listing};
 pub use operations::{Call, Extend, Lock, Release, Update};
 pub use options::Options;

@@ -2,7 +2,8 @@
 
 use leasehold_core::wire::ClientItem;
 use leasehold_core::{
-    Action, Holder, Instant, Key, KeyRequest, OpId, Outcome, Owner, Span, Status,
+    Action, Bytes, Cursor, Holder, Instant, Key, KeyRequest, OpId, Outcome, Owner, Page, Span,
+    Status, Waiting,
 };
 
 use crate::identity;
@@ -29,6 +30,17 @@ pub(crate) enum Question {
     Local(Key),
     /// What one node knows of itself and its peers.
     Status,
+    /// A page of what is held by one node's own records.
+    List {
+        /// What the keys start with.
+        prefix: Bytes,
+        /// Where the page starts.
+        from: Cursor,
+        /// How many to show at most.
+        most: u32,
+    },
+    /// Who waits for a key at one node.
+    Waiting(Key),
     /// Declare a new cluster.
     Init,
 }
@@ -41,7 +53,11 @@ pub(crate) enum Reply {
     /// To [`Question::Local`].
     Local(Option<Holder>),
     /// To [`Question::Status`].
-    Status(Status),
+    Status(Box<Status>),
+    /// To [`Question::List`]; none if the cursor is of other records.
+    Page(Option<Page>),
+    /// To [`Question::Waiting`].
+    Waiting(Waiting),
     /// To [`Question::Init`]: nothing was done, for want of these masters.
     Unmet(Vec<String>),
 }
@@ -85,6 +101,10 @@ impl Question {
             }
             Self::Local(key) => ClientItem::LocalRead { call, key: key.clone() },
             Self::Status => ClientItem::Status { call },
+            Self::List { prefix, from, most } => {
+                ClientItem::List { call, prefix: prefix.clone(), from: *from, most: *most }
+            }
+            Self::Waiting(key) => ClientItem::Waiting { call, key: key.clone() },
             Self::Init => ClientItem::Init { call },
         }
     }
@@ -93,7 +113,9 @@ impl Question {
     pub(crate) fn home_of(&self) -> Option<&Key> {
         match self {
             Self::Key { key, .. } => Some(key),
-            Self::Local(_) | Self::Status | Self::Init => None,
+            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) | Self::Init => {
+                None
+            }
         }
     }
 
@@ -108,7 +130,7 @@ impl Question {
                 Action::Read | Action::WaitHeld | Action::WaitReleased => false,
             },
             Self::Init => true,
-            Self::Local(_) | Self::Status => false,
+            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) => false,
         }
     }
 
@@ -118,7 +140,11 @@ impl Question {
     pub(crate) fn repeats(&self) -> bool {
         match self {
             Self::Key { action: Action::Release { owner, .. }, .. } => *owner != Owner::default(),
-            Self::Key { .. } | Self::Local(_) | Self::Status => true,
+            Self::Key { .. }
+            | Self::Local(_)
+            | Self::Status
+            | Self::List { .. }
+            | Self::Waiting(_) => true,
             Self::Init => false,
         }
     }
@@ -134,7 +160,9 @@ impl Question {
                 | Action::Release { .. }
                 | Action::Read => false,
             },
-            Self::Local(_) | Self::Status | Self::Init => false,
+            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) | Self::Init => {
+                false
+            }
         }
     }
 
@@ -149,7 +177,9 @@ impl Question {
                 | Action::Release { .. }
                 | Action::Read => Span::ZERO,
             },
-            Self::Local(_) | Self::Status | Self::Init => Span::ZERO,
+            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) | Self::Init => {
+                Span::ZERO
+            }
         }
     }
 
@@ -159,7 +189,12 @@ impl Question {
             Self::Key { key, action: Action::Lock { id, .. }, .. } => {
                 Some(Orphan { key: key.clone(), id: *id })
             }
-            Self::Key { .. } | Self::Local(_) | Self::Status | Self::Init => None,
+            Self::Key { .. }
+            | Self::Local(_)
+            | Self::Status
+            | Self::List { .. }
+            | Self::Waiting(_)
+            | Self::Init => None,
         }
     }
 }

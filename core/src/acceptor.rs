@@ -10,8 +10,9 @@
 
 #![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
 
+mod pages;
+
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 use crate::ballot::{Ballot, Token};
 use crate::bytes::Key;
@@ -29,11 +30,6 @@ use crate::timers::Wheel;
 const STALE_AFTER: Span = Span::from_secs(3);
 /// The most timers that one call works off; the rest fire at the next one.
 const BATCH: usize = 4_096;
-/// How many places a part of a snapshot covers at most, and about how many bytes it carries.
-const PART_RECORDS: Slot = 4_096;
-const PART_BYTES: usize = 128 << 10;
-/// About what a record takes besides its key, value and description.
-const RECORD_BYTES: usize = 64;
 /// The most keys that wait for being settled; further ones go by age.
 const STALE_QUEUE: usize = 4_096;
 
@@ -106,6 +102,10 @@ pub(crate) struct Acceptor {
     timing: Timing,
     horizon: Span,
     limit: usize,
+    /// About how many bytes a part of a snapshot carries.
+    part: usize,
+    /// Since when it keeps records.
+    since: Instant,
     leases: usize,
     forgotten: Forgotten,
     /// Keys whose entries are over and still here.
@@ -125,6 +125,8 @@ impl Acceptor {
             timing: settings.timing,
             horizon,
             limit: usize::try_from(settings.limits.records).unwrap_or(usize::MAX),
+            part: usize::try_from(settings.limits.snapshot_part).unwrap_or(usize::MAX),
+            since: now,
             leases: 0,
             forgotten: Forgotten::default(),
             stale: VecDeque::new(),
@@ -337,32 +339,6 @@ impl Acceptor {
             self.floor = self.floor.max(record.promised);
             self.leases -= usize::from(record.accepted.is_some_and(|written| !written.ended));
         }
-    }
-
-    /// A part of a snapshot: the records from place `cursor` on, the floor for all that it leaves out, and where the
-    /// next part starts. A record that stays is in one of the parts; one that goes raises the floor, which is why
-    /// the last part's floor is the one that counts.
-    pub(crate) fn export(&self, now: Instant, cursor: Slot) -> (Vec<Copied>, Ballot, Option<Slot>) {
-        let (mut copies, mut floor, mut bytes) = (Vec::new(), self.floor, 0);
-        for slot in cursor..self.records.places() {
-            if bytes >= PART_BYTES || slot - cursor >= PART_RECORDS {
-                return (copies, floor, Some(slot));
-            }
-            let Some(record) = self.records.get(slot) else { continue };
-            let Some(written) = &record.accepted else {
-                floor = floor.max(record.promised);
-                continue;
-            };
-            let copied = Copied {
-                key: record.key.clone(),
-                promised: record.promised,
-                accepted: written.report(now),
-            };
-            let content = copied.accepted.entry.held().map_or(0, |h| h.value.len() + h.meta.len());
-            bytes += copied.key.len() + content + RECORD_BYTES;
-            copies.push(copied);
-        }
-        (copies, floor, None)
     }
 
     /// Takes over what another node knows of a key, unless something newer is here: of equal ballots the one that

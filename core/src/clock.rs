@@ -39,7 +39,17 @@ impl Clock {
 
     /// What the clock alone says, in microseconds.
     pub(crate) fn reading(&self, now: Instant) -> u64 {
-        self.wall_at_boot.saturating_add(now.since(self.boot_at).as_micros())
+        self.wall_at_boot.saturating_add(self.elapsed(now).as_micros())
+    }
+
+    /// How long this node has been running, by its own clock.
+    pub(crate) const fn elapsed(&self, now: Instant) -> Span {
+        now.since(self.boot_at)
+    }
+
+    /// What the hybrid clock shows: no counter that was heard of is higher.
+    pub(crate) fn shows(&self, now: Instant) -> u64 {
+        self.reading(now).max(self.highest)
     }
 
     /// When the clock alone says at least `counter`.

@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) unanimous: bool,
     /// The highest floor of those that answered.
     pub(crate) floor: Ballot,
+    /// What this node's hybrid clock shows, which says how old a token is.
+    pub(crate) clock: u64,
 }
 
 /// What to tell the caller once it is true.
@@ -101,7 +103,7 @@ fn decide_as_seen(job: &Job, seen: &Seen, ballot: Ballot, past: Past) -> Plan {
             let done = Verdict::Done { token: entry.token(), lease: None, repeated: true };
             return unchanged(seen, done);
         }
-        if id.is_before(last) {
+        if id.is_before(last) && !Rule::Chains.is_out() {
             return Plan::Answer(Verdict::Unknown);
         }
     }
@@ -201,7 +203,8 @@ fn apply(job: &Job, seen: &Seen, ballot: Ballot) -> Plan {
                     token,
                     last_op: *id,
                 });
-                write(entry, lease.plus(*delay), token, Some(*lease))
+                let delay = if Rule::LockDelay.is_out() { Span::ZERO } else { *delay };
+                write(entry, lease.plus(delay), token, Some(*lease))
             }
         },
         Job::Act(Action::Extend { id, owner, lease }) => match owned(held, owner) {
@@ -276,16 +279,18 @@ fn refused(held: Option<&Held>, seen: &Seen) -> Verdict {
 }
 
 fn holder(held: &Held, seen: &Seen) -> Holder {
-    describe(held, seen.remaining)
+    describe(held, seen.remaining, seen.clock)
 }
 
-/// The owner as others see it, when the masters keep the entry for `remaining` more.
-pub(crate) fn describe(held: &Held, remaining: Span) -> Holder {
+/// The owner as others see it, when the masters keep the entry for `remaining` more and the hybrid clock shows
+/// `clock`.
+pub(crate) fn describe(held: &Held, remaining: Span, clock: u64) -> Holder {
     Holder {
         value: held.value.clone(),
         meta: held.meta.clone(),
         token: held.token,
         remaining: remaining.minus(held.delay),
         delay: held.delay.min(remaining),
+        age: Span::from_micros(clock.saturating_sub(held.token.0)),
     }
 }

@@ -97,6 +97,16 @@ pub enum Event {
     Standing(Standing),
     /// A configuration came into force here.
     Configured(Epoch),
+    /// A peer's clock was found to run more than half of the drift bound faster or slower than this node's, or no
+    /// longer does.
+    ClockRate {
+        /// The peer.
+        peer: NodeId,
+        /// By how much, in parts per million; negative for slower.
+        ppm: i32,
+        /// Whether that is too much.
+        off: bool,
+    },
 }
 
 /// The buffer for effects that the caller lends, reused for ever.

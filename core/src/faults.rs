@@ -60,6 +60,14 @@ pub enum Rule {
     EpochSync,
     /// 9: a node that lost its votes of an epoch is no source for the next one.
     ActiveIn,
+    /// 5.2: a later step of the same chain means that the question is out of date.
+    Chains,
+    /// 6: what a lock waited is counted up to its first accept, not to its answer.
+    Waited,
+    /// 11: masters keep an entry for its lease and its delay.
+    LockDelay,
+    /// 2: the horizon outlasts the time between the snapshots of one sync, too.
+    SyncInHorizon,
     /// 6: the clock is read after the message was received. The driver's duty; switched in the simulator.
     ClockAfterReceive,
 }
@@ -94,6 +102,10 @@ impl Rule {
         (Self::CeilingAfterSync, "ceiling-after-sync"),
         (Self::EpochSync, "epoch-sync"),
         (Self::ActiveIn, "active-in"),
+        (Self::Chains, "chains"),
+        (Self::Waited, "waited"),
+        (Self::LockDelay, "lock-delay"),
+        (Self::SyncInHorizon, "sync-in-horizon"),
         (Self::ClockAfterReceive, "clock-after-receive"),
     ];
 

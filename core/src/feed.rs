@@ -45,7 +45,7 @@ pub(crate) struct Feeder {
     /// The number of the last batch, and how many changes left up to it.
     number: u64,
     told: u64,
-    /// Batches that some replica has not acknowledged: number, changes up to it, and when it left.
+    /// Batches that some replica has not acknowledged: number, changes before it, and when it left.
     sent: VecDeque<(u64, u64, Instant)>,
     /// The last batch that each replica has acknowledged.
     replicas: BTreeMap<NodeId, u64>,
@@ -109,8 +109,8 @@ impl Feeder {
         let facts: Vec<Copied> = self.pending.drain(..).map(|fact| fact.copied(now)).collect();
         if !facts.is_empty() {
             self.number += 1;
-            self.told += u64::try_from(facts.len()).unwrap_or(0);
             self.sent.push_back((self.number, self.told, now));
+            self.told += u64::try_from(facts.len()).unwrap_or(0);
             if self.sent.len() > UNACKNOWLEDGED {
                 self.sent.pop_front();
             }
@@ -140,17 +140,10 @@ impl Feeder {
 
     fn lag(&self, last: u64, now: Instant) -> Lag {
         let oldest = self.sent.iter().find(|(number, ..)| *number > last);
-        let before = self.sent.iter().rev().find(|(number, ..)| *number <= last);
-        match (oldest, before) {
-            (Some((_, _, at)), Some((_, told, _))) => {
-                Lag { entries: self.told - told, time: now.since(*at) }
-            }
-            // What was told up to the first batch that is still remembered is not counted.
-            (Some((_, told, at)), None) => {
-                Lag { entries: self.told - told + 1, time: now.since(*at) }
-            }
-            (None, _) => Lag::default(),
-        }
+        oldest.map_or_else(Lag::default, |(_, before, at)| Lag {
+            entries: self.told - before,
+            time: now.since(*at),
+        })
     }
 }
 
@@ -181,9 +174,9 @@ impl Senders {
         number == last || (!empty && number == last + 1)
     }
 
-    /// The link to this sender was lost: who knows what was said.
-    pub(crate) fn lost(&mut self, sender: NodeId) {
-        self.0.remove(&sender);
+    /// The link to this node was lost. Whether it was a sender: who knows what else it had to say.
+    pub(crate) fn lost(&mut self, sender: NodeId) -> bool {
+        self.0.remove(&sender).is_some()
     }
 }
 
@@ -200,7 +193,7 @@ mod tests {
         assert!(!senders.batch(a, 7, 7, false), "6 is missing");
         assert!(!senders.batch(a, 7, 8, true), "8 was lost, as an idle sender shows");
         assert!(!senders.batch(a, 9, 8, true), "another boot");
-        senders.lost(a);
+        assert!(senders.lost(a) && !senders.lost(a));
         assert!(!senders.batch(a, 9, 8, true));
     }
 }

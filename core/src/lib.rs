@@ -101,6 +101,7 @@ mod membership;
 mod message;
 mod node;
 mod peers;
+mod rates;
 mod relay;
 mod request;
 mod round;
@@ -109,6 +110,7 @@ mod slab;
 mod sync;
 mod time;
 mod timers;
+mod view;
 mod waiters;
 pub mod wire;
 
@@ -128,3 +130,4 @@ pub use request::{
 };
 pub use settings::{Limits, MIN_LEASE, Settings, Timing};
 pub use time::{Drift, Instant, Span};
+pub use view::{Cursor, Heard, Page, Waiter, Waiting, Wants};

@@ -42,6 +42,21 @@ pub struct Member {
     pub http: String,
 }
 
+impl Member {
+    /// The longest name, in bytes.
+    pub const MAX_NAME: usize = 64;
+    /// The longest address, in bytes: that of a domain name, and a port.
+    pub const MAX_ADDRESS: usize = 260;
+
+    /// Whether name and addresses are short enough.
+    #[must_use]
+    pub fn well_formed(&self) -> bool {
+        let addresses = [&self.peer, &self.client, &self.http];
+        self.name.len() <= Self::MAX_NAME
+            && addresses.iter().all(|address| address.len() <= Self::MAX_ADDRESS)
+    }
+}
+
 /// Who votes and who only learns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Config {
@@ -56,8 +71,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// The most masters that a configuration may name.
+    /// The most masters that a configuration may name: beyond that a vote costs more than its safety is worth, and
+    /// sets of masters fit 16 bits.
     pub const MAX_MASTERS: usize = 15;
+    /// The most replicas that a configuration may name: each is told every change by every coordinator.
+    pub const MAX_REPLICAS: usize = 100;
 
     /// How many masters must agree.
     #[must_use]
@@ -104,14 +122,18 @@ impl Config {
         self.masters.iter().chain(&self.replicas)
     }
 
-    /// Whether the masters can form quorums: some, not too many, and no member named twice.
+    /// Whether the masters can form quorums: some, not too many, and no member named twice. And whether it is so small
+    /// that it fits messages and the node file many times over.
     #[must_use]
     pub fn well_formed(&self) -> bool {
         let distinct = self
             .members()
             .enumerate()
             .all(|(i, a)| self.members().take(i).all(|b| a.id != b.id && a.name != b.name));
-        (1..=Self::MAX_MASTERS).contains(&self.masters.len()) && distinct
+        (1..=Self::MAX_MASTERS).contains(&self.masters.len())
+            && self.replicas.len() <= Self::MAX_REPLICAS
+            && self.members().all(Member::well_formed)
+            && distinct
     }
 }
 
@@ -156,5 +178,44 @@ impl NodeFile {
             active_in: None,
             vote: ConfigVote { promised: Ballot::ZERO, accepted: None },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    fn members(from: usize, count: usize) -> Vec<Member> {
+        let member = |i: usize| Member {
+            id: NodeId(u64::try_from(i).unwrap()),
+            name: format!("n{i}"),
+            ..Member::default()
+        };
+        (from..from + count).map(member).collect()
+    }
+
+    #[test]
+    fn a_configuration_is_bounded_in_every_way() {
+        let config = |masters, replicas| Config {
+            epoch: Epoch(1),
+            masters: members(0, masters),
+            replicas: members(100, replicas),
+            before: Vec::new(),
+        };
+        assert!(config(15, 100).well_formed() && config(1, 0).well_formed());
+        assert!(!config(0, 1).well_formed() && !config(16, 0).well_formed());
+        assert!(!config(1, 101).well_formed());
+        for (name, address, fine) in [(64, 260, true), (65, 0, false), (1, 261, false)] {
+            let mut long = config(3, 1);
+            let member = long.replicas.last_mut().unwrap();
+            member.name = "x".repeat(name);
+            member.peer = "x".repeat(address);
+            assert_eq!(long.well_formed(), fine);
+        }
+        let mut twice = config(2, 1);
+        twice.replicas[0].id = NodeId(1);
+        assert!(!twice.well_formed());
     }
 }

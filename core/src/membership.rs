@@ -82,6 +82,11 @@ impl Membership {
         self.leading.as_ref().map(|leading| leading.again_at.min(leading.give_up))
     }
 
+    /// Whether this node leads a change that is not complete.
+    pub(crate) const fn is_changing(&self) -> bool {
+        self.leading.is_some()
+    }
+
     /// An operator wants these members. `missing` is a new master that was not met.
     pub(crate) fn request(
         &mut self,
@@ -95,6 +100,7 @@ impl Membership {
         let Some(config) = &file.config else {
             return scene.answers.push((ticket, Outcome::NotDone(NotDone::NotFounded)));
         };
+        let (epoch, so_already) = (config.epoch, is_so(config, &masters, &replicas));
         let refusal = if !wanted(config, &masters, &replicas).well_formed() {
             Some(NotDone::Invalid(crate::request::Invalid::Config))
         } else if self.leading.is_some() {
@@ -102,13 +108,12 @@ impl Membership {
         } else if !scene.active {
             Some(NotDone::NotActive)
         } else {
-            missing.map(NotDone::Unreachable)
+            // Who is a member already need not be there.
+            missing.filter(|_| !so_already).map(NotDone::Unreachable)
         };
         if let Some(reason) = refusal {
             return scene.answers.push((ticket, Outcome::NotDone(reason)));
         }
-        let epoch = config.epoch;
-        let so_already = is_so(config, &masters, &replicas);
         self.leading = Some(Leading {
             ticket,
             masters,

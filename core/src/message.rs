@@ -170,13 +170,15 @@ pub enum Tell {
     },
 }
 
-/// How a node is.
+/// A heartbeat: how its sender is, and how its clock runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Presence {
     /// Whether it votes, learns, or does not know yet.
     pub standing: Standing,
     /// Tells its boots apart.
     pub boot: u64,
+    /// How long it has been running since that boot, by its own clock.
+    pub elapsed: Span,
 }
 
 /// A request of another node's client. Each is named by a ballot that its sender drew for it.

@@ -1,8 +1,13 @@
 //! A node: routes what comes through the door to the roles, and what they say to the driver or to each other.
 
 mod epochs;
+mod reading;
 mod route;
+#[cfg(test)]
+mod tests;
 mod validate;
+
+pub use reading::View;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -11,10 +16,8 @@ use crate::acceptor::Acceptor;
 use crate::ballot::Ballot;
 use crate::clock::Clock;
 use crate::coordinator::{Coordinator, Origin, Scene};
-use crate::decide::describe;
 use crate::disk::Disk;
 use crate::effect::{Boot, Effect, Effects, Event, Input};
-use crate::entry::Entry;
 use crate::faults::Rule;
 use crate::feed::{Feeder, Senders};
 use crate::founding::Founding;
@@ -22,11 +25,12 @@ use crate::members::NodeId;
 use crate::membership::Membership;
 use crate::message::{Answer, Ask, Body, Change, Message, Presence, Relay, Tell};
 use crate::peers::{Peers, STANDING_EVERY};
+use crate::rates::Rates;
 use crate::relay::Relays;
-use crate::request::{NotDone, Outcome, Request, Standing, Status};
+use crate::request::{NotDone, Outcome, Request, Standing};
 use crate::settings::Settings;
 use crate::sync::Sync;
-use crate::time::{Instant, Span};
+use crate::time::Instant;
 use crate::waiters::Waiters;
 
 /// How many keys a node asks to be settled in a second at most.
@@ -41,6 +45,7 @@ pub struct Node {
     clock: Clock,
     disk: Disk,
     peers: Peers,
+    rates: Rates,
     sync: Sync,
     founding: Founding,
     membership: Membership,
@@ -63,15 +68,6 @@ pub struct Node {
     post: VecDeque<(usize, Body)>,
     /// From the coordinator to those who asked.
     answers: VecDeque<(Origin, Outcome)>,
-}
-
-/// A local record, as it stands here and now: it may be stale, or not agreed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View<'a> {
-    /// What was accepted here.
-    pub entry: &'a Entry,
-    /// How much longer this node keeps it; zero if it is dead or free.
-    pub remaining: Span,
 }
 
 impl Node {
@@ -101,6 +97,7 @@ impl Node {
             post: VecDeque::new(),
             answers: VecDeque::new(),
             founding: Founding::new(peers.me),
+            rates: Rates::new(settings.timing.max_clock_drift),
             membership: Membership::new(peers.me),
             staging: None,
             learned: Acceptor::new(&settings, boot.seed, Ballot::ZERO, now),
@@ -130,11 +127,7 @@ impl Node {
                 self.request(ticket, request, out);
             }
             Input::Request { ticket, request: Request::Init { cluster, config } } => {
-                let peers = self.peers.clone();
-                let standing = |node| peers.standing_of(node);
-                self.found(out, |founding, desk| {
-                    founding.init(desk, ticket, cluster, config, standing);
-                });
+                self.init(ticket, cluster, config, out);
             }
             Input::Request {
                 ticket,
@@ -183,47 +176,6 @@ impl Node {
         roles.into_iter().flatten().min()
     }
 
-    /// The local record of `key`, if one is held here: the local read.
-    #[must_use]
-    pub fn peek(&self, now: Instant, key: &[u8]) -> Option<View<'_>> {
-        let records = if self.sync.learns() { &self.learned } else { &self.acceptor };
-        let (entry, remaining) = records.entry(now.max(self.now), key)?;
-        (!remaining.is_zero()).then_some(View { entry, remaining })
-    }
-
-    /// What this node knows of itself and its peers.
-    #[must_use]
-    pub fn status(&self, now: Instant) -> Status {
-        Status {
-            id: self.peers.me,
-            standing: self.standing(),
-            active_in: self.sync.active_in(now),
-            cluster: self.disk.file().cluster,
-            epoch: self.peers.epoch(),
-            members: self.peers.list(self.standing()),
-            lags: self.feeder.lags(now),
-            leases: (self.acceptor.leases() + self.learned.leases()).try_into().unwrap_or(u64::MAX),
-            records: self.records().try_into().unwrap_or(u64::MAX),
-            operations: (self.coordinator.operations() + self.relays.len())
-                .try_into()
-                .unwrap_or(u64::MAX),
-            waiters: self.waiters.len().try_into().unwrap_or(u64::MAX),
-        }
-    }
-
-    /// Records of any kind kept here, promises alone included.
-    #[must_use]
-    pub fn records(&self) -> usize {
-        self.acceptor.records() + self.learned.records()
-    }
-
-    /// Records that went: by agreement of all masters, and by age.
-    #[must_use]
-    pub const fn forgotten(&self) -> (u64, u64) {
-        let forgotten = self.acceptor.forgotten();
-        (forgotten.by_agreement, forgotten.by_age)
-    }
-
     /// Panics if a promise that this node keeps to itself is broken. For simulations: walks all records.
     ///
     /// # Panics
@@ -247,8 +199,10 @@ impl Node {
         self.clock.proposer()
     }
 
+    /// What every node says of itself, every second and whenever it changes.
     fn presence(&self) -> Presence {
-        Presence { standing: self.standing(), boot: self.boot() }
+        let elapsed = self.clock.elapsed(self.now);
+        Presence { standing: self.standing(), boot: self.boot(), elapsed }
     }
 
     /// What time does, before anything else sees the state.
@@ -434,11 +388,10 @@ impl Node {
         let (key, held) = match event {
             Event::Held { key, .. } => (key, true),
             Event::Released { key, .. } | Event::Expired { key, .. } => (key, false),
-            Event::Standing(_) | Event::Configured(_) => return,
+            Event::Standing(_) | Event::Configured(_) | Event::ClockRate { .. } => return,
         };
         if self.waiters.len() > 0 {
-            let view = self.peek(self.now, key);
-            let holder = view.and_then(|view| Some(describe(view.entry.held()?, view.remaining)));
+            let holder = self.holder(self.now, key);
             for ticket in self.waiters.wake(key, held) {
                 out.push(Effect::Reply { ticket, outcome: Outcome::Woken(holder.clone()) });
             }

@@ -9,6 +9,7 @@ use crate::hash;
 use crate::members::{ClusterId, Config, Epoch, NodeId};
 use crate::request::{Peer, Standing};
 use crate::time::{Instant, Span};
+use crate::view::Heard;
 
 /// How often every node says how it is.
 pub(crate) const STANDING_EVERY: Span = Span::from_secs(1);
@@ -140,6 +141,24 @@ impl Peers {
     /// Whether `peer` is there.
     pub(crate) fn is_up(&self, peer: NodeId) -> bool {
         peer == self.me || self.known.get(&peer).is_some_and(|known| known.up)
+    }
+
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.config.iter().any(|config| config.members().any(|member| member.id == node))
+    }
+
+    /// How the other members are heard, by those of whom anything was.
+    pub(crate) fn heard_of(
+        &self,
+        now: Instant,
+        clock_ppm: impl Fn(NodeId) -> Option<i32>,
+    ) -> Vec<(NodeId, Heard)> {
+        let members = self.config.iter().flat_map(Config::members).map(|member| member.id);
+        let heard = |id: NodeId| {
+            let ago = now.since(self.known.get(&id)?.heard_at?);
+            Some((id, Heard { ago, clock_ppm: clock_ppm(id) }))
+        };
+        members.filter(|&id| id != self.me).filter_map(heard).collect()
     }
 
     /// The configuration in force, with the cluster it is of.

@@ -71,6 +71,8 @@ pub(crate) struct Relays {
     by_name: HashMap<u64, Slot, Seeded>,
     by_ticket: HashMap<Ticket, Slot, Seeded>,
     names: BTreeMap<NodeId, Names>,
+    /// How many of the relayed are locks that queue for their key.
+    queueing: usize,
 }
 
 impl Relays {
@@ -81,12 +83,14 @@ impl Relays {
             by_name: HashMap::with_hasher(Seeded(seed)),
             by_ticket: HashMap::with_hasher(Seeded(seed)),
             names: BTreeMap::new(),
+            queueing: 0,
         }
     }
 
     /// Remembers a request that is forwarded now.
     pub(crate) fn add(&mut self, relayed: Relayed) {
         let (name, ticket, give_up) = (relayed.name, relayed.ticket, relayed.give_up);
+        self.queueing += usize::from(relayed.request.action.queues());
         let slot = self.relayed.insert(relayed);
         self.timers.set(slot, give_up);
         self.by_name.insert(name.counter, slot);
@@ -119,6 +123,7 @@ impl Relays {
 
     fn remove(&mut self, slot: Slot) -> Option<Relayed> {
         let relayed = self.relayed.remove(slot)?;
+        self.queueing -= usize::from(relayed.request.action.queues());
         self.timers.clear(slot);
         self.by_name.remove(&relayed.name.counter);
         self.by_ticket.remove(&relayed.ticket);
@@ -139,6 +144,10 @@ impl Relays {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timers.deadline()
+    }
+
+    pub(crate) const fn queueing(&self) -> usize {
+        self.queueing
     }
 
     pub(crate) fn len(&self) -> usize {

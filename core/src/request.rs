@@ -8,6 +8,7 @@ use crate::bytes::{Bytes, Key};
 use crate::entry::OpId;
 use crate::members::{ClusterId, Config, Epoch, Member, NodeId};
 use crate::time::Span;
+use crate::view::Heard;
 
 /// Names a request of this node's clients until it is answered. The driver chooses it and never twice at one boot.
 #[derive(
@@ -102,6 +103,22 @@ pub enum Action {
     WaitReleased,
 }
 
+impl Action {
+    /// Whether this is a lock that is ready to queue for its key.
+    #[must_use]
+    pub const fn queues(&self) -> bool {
+        match self {
+            Self::Lock { wait, .. } => !wait.is_zero(),
+            Self::Extend { .. }
+            | Self::Update { .. }
+            | Self::Release { .. }
+            | Self::Read
+            | Self::WaitHeld
+            | Self::WaitReleased => false,
+        }
+    }
+}
+
 /// Who must hold the key for an operation to apply. What is not given is not checked; nothing given means anybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
@@ -170,6 +187,9 @@ pub struct Holder {
     pub remaining: Span,
     /// How long the key stays taken after that, unless it is released.
     pub delay: Span,
+    /// How long ago the key was acquired, by the hybrid clock of the node that answers: about right, as wall clocks
+    /// are.
+    pub age: Span,
 }
 
 /// Why an operation's condition does not hold.
@@ -218,10 +238,18 @@ pub enum NotDone {
 pub enum Limit {
     /// Masters keep as many keys as they may.
     Records,
-    /// The key's queue is full.
+    /// The key's queue is full, or as many wait for its record as may.
     WaitersPerKey,
     /// The node has as many operations under way as it may.
     Operations,
+    /// The client has as many operations under way at the node as it may.
+    OperationsPerClient,
+    /// The node has as many waiters, of all keys, as it may.
+    Waiters,
+    /// The configuration that was asked for names more masters than it may.
+    Masters,
+    /// The configuration that was asked for names more replicas than it may.
+    Replicas,
 }
 
 /// What is wrong with a request.
@@ -272,12 +300,18 @@ pub struct Status {
     pub standing: Standing,
     /// Until a joining node votes, if it waits for time to pass.
     pub active_in: Option<Span>,
+    /// How long it has been running.
+    pub uptime: Span,
     /// The cluster's identity.
     pub cluster: Option<ClusterId>,
     /// The epoch in force here.
     pub epoch: Epoch,
+    /// Whether this node leads a change of the members that is not complete.
+    pub changing: bool,
     /// The members and what this node knows of them; of itself, too.
     pub members: Vec<Peer>,
+    /// How it hears the other members; of one that was not heard there is nothing.
+    pub heard: Vec<(NodeId, Heard)>,
     /// How far each replica is behind what the answering node has coordinated.
     pub lags: Vec<(NodeId, Lag)>,
     /// Live leases in the local records.
@@ -286,8 +320,14 @@ pub struct Status {
     pub records: u64,
     /// Operations under way, with those that queue.
     pub operations: u64,
+    /// Of these, locks that wait for their key here, its home.
+    pub queued: u64,
     /// Waiters on local records.
     pub waiters: u64,
+    /// Records that went since the start because all masters agreed.
+    pub forgotten_by_agreement: u64,
+    /// Records that went since the start because nothing of them can matter any more.
+    pub forgotten_by_age: u64,
 }
 
 /// A member as one node sees it.

@@ -40,8 +40,8 @@ pub(crate) struct Report {
     pub(crate) at: Instant,
 }
 
-/// What a quorum's reports say together, `now`.
-pub(crate) fn sum_up(reports: &[Report], now: Instant) -> Seen {
+/// What a quorum's reports say together, `now`, when the hybrid clock shows `clock`.
+pub(crate) fn sum_up(reports: &[Report], now: Instant, clock: u64) -> Seen {
     let accepted = |report: &Report| report.accepted.as_ref().map(|a| a.ballot);
     let highest = reports.iter().filter_map(accepted).max();
     let remaining = |report: &Report| {
@@ -58,6 +58,7 @@ pub(crate) fn sum_up(reports: &[Report], now: Instant) -> Seen {
         remaining: remaining_least,
         unanimous: same && live,
         floor: reports.iter().map(|report| report.floor).max().unwrap_or(Ballot::ZERO),
+        clock,
     }
 }
 
@@ -141,21 +142,23 @@ mod tests {
 
     #[test]
     fn the_highest_ballot_counts_and_of_its_answers_the_shortest() {
-        let seen = sum_up(&[report(5, true, 900, 1_000_000), report(7, true, 500, 1_000_000)], NOW);
+        let seen =
+            sum_up(&[report(5, true, 900, 1_000_000), report(7, true, 500, 1_000_000)], NOW, 0);
         assert_eq!((seen.best.unwrap().0.counter, seen.remaining.as_micros()), (7, 500));
         assert!(!seen.unanimous);
         // The first has waited for 300 µs here, the second came just now.
-        let seen = sum_up(&[report(7, true, 500, 999_700), report(7, true, 400, 1_000_000)], NOW);
+        let seen =
+            sum_up(&[report(7, true, 500, 999_700), report(7, true, 400, 1_000_000)], NOW, 0);
         assert_eq!(seen.remaining.as_micros(), 200);
         assert!(seen.unanimous);
     }
 
     #[test]
     fn unanimous_is_live_or_free_or_nothing_at_all() {
-        assert!(sum_up(&[nothing(), nothing()], NOW).unanimous);
-        assert!(sum_up(&[report(3, false, 0, 0), report(3, false, 0, 0)], NOW).unanimous);
-        assert!(!sum_up(&[report(3, false, 0, 0), nothing()], NOW).unanimous);
-        assert!(!sum_up(&[report(3, true, 5, 1_000_000), report(3, true, 0, 0)], NOW).unanimous);
-        assert_eq!(sum_up(&[nothing(), nothing()], NOW).floor.counter, 9);
+        assert!(sum_up(&[nothing(), nothing()], NOW, 0).unanimous);
+        assert!(sum_up(&[report(3, false, 0, 0), report(3, false, 0, 0)], NOW, 0).unanimous);
+        assert!(!sum_up(&[report(3, false, 0, 0), nothing()], NOW, 0).unanimous);
+        assert!(!sum_up(&[report(3, true, 5, 1_000_000), report(3, true, 0, 0)], NOW, 0).unanimous);
+        assert_eq!(sum_up(&[nothing(), nothing()], NOW, 0).floor.counter, 9);
     }
 }

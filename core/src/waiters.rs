@@ -8,12 +8,13 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
-use crate::bytes::Key;
+use crate::bytes::{Bytes, Key};
 use crate::hash::Seeded;
 use crate::request::Ticket;
 use crate::slab::{Keyed, Shelf, Slab, Slot};
 use crate::time::Instant;
 use crate::timers::Wheel;
+use crate::view::{self, Wants};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Waiter {
@@ -21,6 +22,8 @@ struct Waiter {
     room: Slot,
     /// Whether it waits for the key to be held, rather than free.
     held: bool,
+    since: Instant,
+    until: Instant,
 }
 
 /// All that wait for one key.
@@ -57,15 +60,20 @@ impl Waiters {
     }
 
     /// Lets `ticket` wait. Whether there was room.
-    pub(crate) fn wait(&mut self, ticket: Ticket, key: Key, held: bool, until: Instant) -> bool {
-        let room = match self.rooms.find(&key) {
-            Some(room) => room,
-            None => self.rooms.insert(Room { key, waiters: Vec::new() }),
-        };
-        if self.rooms[room].waiters.len() >= self.per_key {
+    pub(crate) fn wait(
+        &mut self,
+        ticket: Ticket,
+        key: Key,
+        held: bool,
+        (since, until): (Instant, Instant),
+    ) -> bool {
+        let room = self.rooms.find(&key);
+        if room.map_or(0, |room| self.rooms[room].waiters.len()) >= self.per_key {
             return false;
         }
-        let slot = self.waiters.insert(Waiter { ticket, room, held });
+        let new = || Room { key, waiters: Vec::new() };
+        let room = room.unwrap_or_else(|| self.rooms.insert(new()));
+        let slot = self.waiters.insert(Waiter { ticket, room, held, since, until });
         self.rooms[room].waiters.push(slot);
         self.by_ticket.insert(ticket, slot);
         self.timers.set(slot, until);
@@ -75,9 +83,28 @@ impl Waiters {
     /// Takes all who wait for the key to be held, or to be free.
     pub(crate) fn wake(&mut self, key: &[u8], held: bool) -> Vec<Ticket> {
         let Some(room) = self.rooms.find(key) else { return Vec::new() };
-        let woken = |slot: &Slot| self.waiters[*slot].held == held;
-        let woken: Vec<Slot> = self.rooms[room].waiters.iter().copied().filter(woken).collect();
-        woken.into_iter().filter_map(|slot| self.remove(slot)).collect()
+        let all = core::mem::take(&mut self.rooms[room].waiters);
+        let (woken, stay): (Vec<Slot>, Vec<Slot>) =
+            all.into_iter().partition(|&slot| self.waiters[slot].held == held);
+        self.rooms[room].waiters = stay;
+        self.leave_empty(room);
+        woken.into_iter().filter_map(|slot| self.take(slot)).map(|waiter| waiter.ticket).collect()
+    }
+
+    /// Who waits for the key, in the order in which they came.
+    pub(crate) fn waiting(&self, now: Instant, key: &[u8]) -> impl Iterator<Item = view::Waiter> {
+        let room = self.rooms.find(key);
+        let slots = room.into_iter().flat_map(|room| &self.rooms[room].waiters);
+        slots.map(move |&slot| {
+            let waiter = &self.waiters[slot];
+            view::Waiter {
+                wants: if waiter.held { Wants::Held } else { Wants::Released },
+                value: Bytes::EMPTY,
+                meta: Bytes::EMPTY,
+                age: now.since(waiter.since),
+                left: waiter.until.since(now),
+            }
+        })
     }
 
     /// The keys that are waited for, in the order in which they were first.
@@ -98,15 +125,24 @@ impl Waiters {
     }
 
     fn remove(&mut self, slot: Slot) -> Option<Ticket> {
+        let waiter = self.take(slot)?;
+        self.rooms[waiter.room].waiters.retain(|&other| other != slot);
+        self.leave_empty(waiter.room);
+        Some(waiter.ticket)
+    }
+
+    /// Takes a waiter out of everything but its room.
+    fn take(&mut self, slot: Slot) -> Option<Waiter> {
         let waiter = self.waiters.remove(slot)?;
         self.timers.clear(slot);
         self.by_ticket.remove(&waiter.ticket);
-        let room = &mut self.rooms[waiter.room];
-        room.waiters.retain(|&other| other != slot);
-        if room.waiters.is_empty() {
-            self.rooms.remove(waiter.room);
+        Some(waiter)
+    }
+
+    fn leave_empty(&mut self, room: Slot) {
+        if self.rooms[room].waiters.is_empty() {
+            self.rooms.remove(room);
         }
-        Some(waiter.ticket)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -115,5 +151,73 @@ impl Waiters {
 
     pub(crate) fn len(&self) -> usize {
         self.waiters.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+    use crate::time::Span;
+
+    const NOW: Instant = Instant::from_micros(1_000_000);
+
+    fn waiters(per_key: u32) -> Waiters {
+        Waiters::new(per_key, (1, 2), NOW)
+    }
+
+    fn wait(waiters: &mut Waiters, ticket: u64, key: &str, held: bool) -> bool {
+        let until = NOW.after(Span::from_secs(ticket));
+        waiters.wait(Ticket(ticket), key.into(), held, (NOW, until))
+    }
+
+    #[test]
+    fn a_key_has_so_much_room_and_no_empty_room_stays() {
+        let mut waiters = waiters(2);
+        assert!(wait(&mut waiters, 1, "a", true) && wait(&mut waiters, 2, "a", false));
+        assert!(!wait(&mut waiters, 3, "a", true));
+        assert!(wait(&mut waiters, 3, "b", true), "another key has its own");
+        assert!(waiters.cancel(Ticket(1)) && !waiters.cancel(Ticket(1)));
+        assert!(wait(&mut waiters, 4, "a", true));
+        assert_eq!(waiters.wake(b"a", true), [Ticket(4)]);
+        assert_eq!(waiters.wake(b"a", false), [Ticket(2)]);
+        assert_eq!((waiters.keys(), waiters.len()), (alloc::vec!["b".into()], 1));
+        let mut none = Waiters::new(0, (1, 2), NOW);
+        assert!(!wait(&mut none, 1, "a", true) && none.keys().is_empty());
+    }
+
+    #[test]
+    fn who_waits_is_shown_in_order_and_woken_in_order() {
+        let mut waiters = waiters(100);
+        for ticket in 1..=5 {
+            assert!(wait(&mut waiters, ticket, "a", ticket % 2 == 1));
+        }
+        let now = NOW.after(Span::from_secs(1));
+        let shown: Vec<view::Waiter> = waiters.waiting(now, b"a").collect();
+        let wants: Vec<Wants> = shown.iter().map(|waiter| waiter.wants).collect();
+        assert_eq!(
+            wants,
+            [Wants::Held, Wants::Released, Wants::Held, Wants::Released, Wants::Held]
+        );
+        assert!(shown.iter().all(|waiter| waiter.age == Span::from_secs(1)));
+        assert_eq!(shown[3].left, Span::from_secs(3));
+        assert_eq!(waiters.waiting(now, b"b").count(), 0);
+        assert_eq!(waiters.wake(b"a", true), [1, 3, 5].map(Ticket));
+        assert_eq!(waiters.pop(NOW.after(Span::from_secs(9))), Some(Ticket(2)));
+    }
+
+    #[test]
+    fn a_crowd_is_woken_without_looking_at_it_over_and_over() {
+        let mut waiters = waiters(u32::MAX);
+        for ticket in 0..50_000 {
+            assert!(wait(&mut waiters, ticket, "a", true));
+        }
+        assert_eq!(waiters.wake(b"a", true).len(), 50_000);
+        assert_eq!(waiters.len(), 0);
+        for ticket in 0..1_000 {
+            assert!(wait(&mut waiters, ticket, &format!("{ticket}"), true));
+        }
+        assert_eq!(waiters.keys().len(), 1_000);
     }
 }

@@ -9,22 +9,24 @@
 //! Both ends first say which protocol versions they speak ([`Versions`]); everything after the hello is of the
 //! highest version that both know.
 
+mod sense;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::ballot::{Ballot, COUNTER_END, Token};
-use crate::bytes::Key;
+use crate::ballot::COUNTER_END;
+use crate::bytes::{Bytes, Key};
 use crate::hash;
-use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
-use crate::message::{
-    Accepted, Answer, Ask, Body, Change, Copied, Feed, Message, Relay, Snapshot, Tell,
-};
-use crate::request::{Holder, KeyRequest, Outcome, Peer, Refusal, Status};
+use crate::members::{ClusterId, Epoch, Member, NodeFile, NodeId};
+use crate::message::Message;
+use crate::request::{Holder, KeyRequest, Outcome, Peer, Status};
 use crate::settings::{Limits, Timing};
+use crate::view::{Cursor, Page, Waiting};
+
+pub use sense::Item;
 
 /// The format byte of every frame.
 pub const FORMAT: u8 = 1;
@@ -131,6 +133,24 @@ pub enum ClientItem {
         /// The key.
         key: Key,
     },
+    /// Show a page of what is held by this node's own records.
+    List {
+        /// The client's name for the request.
+        call: u64,
+        /// What the keys start with.
+        prefix: Bytes,
+        /// Where the page starts.
+        from: Cursor,
+        /// How many to show at most.
+        most: u32,
+    },
+    /// Show who waits for a key at this node.
+    Waiting {
+        /// The client's name for the request.
+        call: u64,
+        /// The key.
+        key: Key,
+    },
 }
 
 /// The cluster as a node sees it, for clients that send to a key's home directly.
@@ -197,6 +217,20 @@ pub enum NodeItem {
         call: u64,
         /// The holder.
         holder: Option<Holder>,
+    },
+    /// A page of a listing.
+    Page {
+        /// The client's name for the request.
+        call: u64,
+        /// The page; none if the listing has to start anew, because its cursor is of other records.
+        page: Option<Page>,
+    },
+    /// Who waits for a key at this node.
+    Waiting {
+        /// The client's name for the request.
+        call: u64,
+        /// Who.
+        waiting: Waiting,
     },
 }
 
@@ -341,132 +375,6 @@ pub fn take_item<T: Item>(items: &mut &[u8]) -> Result<Option<T>, Malformed> {
     let (item, rest) = postcard::take_from_bytes::<T>(items).map_err(|_| Malformed::Item)?;
     *items = rest;
     if item.well_formed() { Ok(Some(item)) } else { Err(Malformed::Sense) }
-}
-
-/// What travels in frames.
-pub trait Item: Serialize + DeserializeOwned {
-    /// Whether every number in it is one that a sane sender sends.
-    fn well_formed(&self) -> bool;
-}
-
-impl Item for PeerItem {
-    fn well_formed(&self) -> bool {
-        match self {
-            Self::Message(message) => message.well_formed(),
-            Self::Hello(_) | Self::Refused(_) | Self::Beat => true,
-        }
-    }
-}
-
-impl Item for ClientItem {
-    fn well_formed(&self) -> bool {
-        true
-    }
-}
-
-impl Item for NodeItem {
-    fn well_formed(&self) -> bool {
-        match self {
-            Self::Reply { outcome, .. } => sane_outcome(outcome),
-            Self::LocalRead { holder, .. } => holder.as_ref().is_none_or(|h| sane_token(h.token)),
-            Self::Welcome(_)
-            | Self::Refused(_)
-            | Self::Status { .. }
-            | Self::Unmet { .. }
-            | Self::Topology(_)
-            | Self::Beat => true,
-        }
-    }
-}
-
-fn sane_token(token: Token) -> bool {
-    token.0 < COUNTER_END
-}
-
-fn sane_accepted(accepted: Option<&Accepted>) -> bool {
-    accepted.is_none_or(|a| a.ballot.well_formed() && sane_token(a.entry.token()))
-}
-
-fn sane_outcome(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Done(done) => sane_token(done.token),
-        Outcome::Found(holder) | Outcome::Woken(holder) => {
-            holder.as_ref().is_none_or(|h| sane_token(h.token))
-        }
-        Outcome::Refused(Refusal::Held(holder)) => sane_token(holder.token),
-        Outcome::Refused(Refusal::NotHeld | Refusal::AlreadyFounded { .. })
-        | Outcome::NotDone(_)
-        | Outcome::Unknown
-        | Outcome::Founded(_)
-        | Outcome::Configured { .. } => true,
-    }
-}
-
-fn sane_copied(copied: &Copied) -> bool {
-    copied.promised.well_formed() && sane_accepted(Some(&copied.accepted))
-}
-
-fn sane_change(change: &Change) -> bool {
-    match change {
-        Change::Prepare { ballot } | Change::Accepted { ballot } => ballot.well_formed(),
-        Change::Refused { ballot, counter } => ballot.well_formed() && *counter < COUNTER_END,
-        Change::Promise { ballot, accepted } => {
-            let sane = |(b, config): &(Ballot, Config)| b.well_formed() && config.well_formed();
-            ballot.well_formed() && accepted.as_ref().is_none_or(sane)
-        }
-        Change::Accept { ballot, config } => ballot.well_formed() && config.well_formed(),
-        Change::Adopt { config, .. } => config.well_formed(),
-    }
-}
-
-fn sane_ask(ask: &Ask) -> bool {
-    match ask {
-        Ask::Prepare { ballot, .. } => ballot.well_formed(),
-        Ask::Accept { ballot, entry, .. } => ballot.well_formed() && sane_token(entry.token()),
-        Ask::Query { .. } => true,
-    }
-}
-
-fn sane_answer(answer: &Answer) -> bool {
-    match answer {
-        Answer::Promise { ballot, accepted, floor } => {
-            ballot.well_formed() && floor.well_formed() && sane_accepted(accepted.as_ref())
-        }
-        Answer::NotPromised { ballot, counter } | Answer::NotAccepted { ballot, counter } => {
-            ballot.well_formed() && *counter < COUNTER_END
-        }
-        Answer::Full { ballot } | Answer::Accepted { ballot } => ballot.well_formed(),
-        Answer::Has { accepted, .. } => sane_accepted(accepted.as_ref()),
-        Answer::Joining => true,
-    }
-}
-
-impl Message {
-    /// Whether every counter in the message is one that may exist (protocol, section 1).
-    #[must_use]
-    pub fn well_formed(&self) -> bool {
-        let body = match &self.body {
-            Body::Ask { ask, .. } => sane_ask(ask),
-            Body::Answer { answer, .. } => sane_answer(answer),
-            Body::Tell(Tell::Abort { ballot, .. } | Tell::Forget { ballot, .. }) => {
-                ballot.well_formed()
-            }
-            Body::Tell(Tell::Settle { token, .. }) => sane_token(*token),
-            Body::Relay(Relay::Answered { name, outcome }) => {
-                name.well_formed() && sane_outcome(outcome)
-            }
-            Body::Relay(Relay::Forward { name, .. } | Relay::Cancel { name }) => name.well_formed(),
-            Body::Snapshot(Snapshot::Ask { nonce, .. }) => nonce.well_formed(),
-            Body::Snapshot(Snapshot::Part { nonce, copies, floor, .. }) => {
-                nonce.well_formed() && floor.well_formed() && copies.iter().all(sane_copied)
-            }
-            Body::Feed(Feed::Batch { facts, .. }) => facts.iter().all(sane_copied),
-            Body::Feed(Feed::Got { .. }) => true,
-            Body::Change(change) => sane_change(change),
-            Body::Found(_) | Body::Standing(_) => true,
-        };
-        self.counter < COUNTER_END && body
-    }
 }
 
 /// What a node file starts with.

@@ -3,6 +3,9 @@
 //!
 //! When the driver does not keep up, the task waits for room in its queue and stops reading, which pushes back on the
 //! client. A client that does not read its answers is disconnected. The driver's side is [`desk`](crate::desk).
+//!
+//! Here is where a client's address is known, and where it is added to the description of the owner-to-be, as one more
+//! label; see [`origin`](crate::origin).
 
 use std::sync::Arc;
 
@@ -17,6 +20,7 @@ use tracing::{debug, warn};
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::intake::Intake;
+use crate::origin::Origin;
 use crate::outbox;
 
 /// The hello takes no longer.
@@ -58,8 +62,8 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
     let room = Arc::new(Semaphore::new(context.connections));
     let mut next = 0_u64;
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "cannot accept a client");
                 context.clock.sleep(ACCEPT_PAUSE).await;
@@ -73,7 +77,8 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
         next += 1;
         let (context, connection) = (Arc::clone(&context), next);
         tokio::spawn(async move {
-            if let Err(reason) = serve(&context, stream, connection).await {
+            let origin = Origin::new(address);
+            if let Err(reason) = serve(&context, stream, &origin, connection).await {
                 debug!("a client's connection ended: {reason}");
             }
             drop(permit);
@@ -82,7 +87,12 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
 }
 
 /// One connection, from its hello to its end.
-async fn serve(context: &Context, mut stream: TcpStream, connection: u64) -> Result<(), String> {
+async fn serve(
+    context: &Context,
+    mut stream: TcpStream,
+    origin: &Origin,
+    connection: u64,
+) -> Result<(), String> {
     stream.set_nodelay(true).map_err(words)?;
     let mut intake = Intake::new();
     let greeted = context.clock.limit(HANDSHAKE, greet(context, &mut stream, &mut intake));
@@ -90,7 +100,8 @@ async fn serve(context: &Context, mut stream: TcpStream, connection: u64) -> Res
     let (sender, mut outbox) = outbox::outbox(context.queue);
     let connected = ClientArrival::Connected { connection, version, sender };
     context.arrivals.send(connected).await.map_err(|_| "this node is stopping")?;
-    let ended = converse(context, &mut stream, connection, &mut intake, &mut outbox).await;
+    let client = Client { origin, connection };
+    let ended = converse(context, &mut stream, client, &mut intake, &mut outbox).await;
     let gone = ClientArrival::Gone { connection };
     context.arrivals.send(gone).await.map_err(|_| "this node is stopping")?;
     ended
@@ -141,11 +152,18 @@ async fn first(
     }
 }
 
+/// Which client a connection is of.
+#[derive(Clone, Copy, Debug)]
+struct Client<'a> {
+    origin: &'a Origin,
+    connection: u64,
+}
+
 /// Carries items in and frames out until one end has enough.
 async fn converse(
     context: &Context,
     stream: &mut TcpStream,
-    connection: u64,
+    Client { origin, connection }: Client<'_>,
     intake: &mut Intake,
     outbox: &mut outbox::Receiver,
 ) -> Result<(), String> {
@@ -158,6 +176,7 @@ async fn converse(
                 malformed.to_string()
             })?;
             if !items.is_empty() {
+                items.iter_mut().for_each(|item| origin.sign(item));
                 match context.arrivals.try_send(ClientArrival::Items { connection, items }) {
                     Ok(()) => continue,
                     Err(TrySendError::Full(arrival)) => waiting = Some(arrival),

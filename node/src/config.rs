@@ -78,13 +78,15 @@ pub struct Advertise {
 pub struct Limits {
     /// The core's own.
     pub core: CoreLimits,
-    /// Connections of clients at a time.
+    /// Connections of clients at a time: 10,000, each a task and some buffers.
     pub connections: u32,
-    /// Requests of one connection that may be unanswered.
+    /// Requests of one connection that may be unanswered: 16,384, enough for a client that keeps a whole node busy, and
+    /// a small part of what a node has under way in all, so that one client leaves room for others.
     pub requests_per_connection: u32,
-    /// Bytes of answers that may wait for one client before it is disconnected.
+    /// Bytes of answers that may wait for one client before it is disconnected: 16 MiB.
     pub client_queue: u32,
-    /// Bytes of messages that may wait for one peer before more are dropped.
+    /// Bytes of messages that may wait for one peer before more are dropped: 16 MiB, which the protocol survives like
+    /// any loss.
     pub peer_queue: u32,
 }
 
@@ -170,8 +172,14 @@ impl Config {
                 faults.push(format!("cluster.masters and replicas name `{}` twice", address.name));
             }
         }
-        if self.masters.len() > Members::MAX_MASTERS {
-            faults.push(format!("cluster.masters names more than {}", Members::MAX_MASTERS));
+        let limits = &self.limits.core;
+        for (key, names, limit) in [
+            ("masters", self.masters.len(), limits.masters),
+            ("replicas", self.replicas.len(), limits.replicas),
+        ] {
+            if u32::try_from(names).map_or(true, |names| names > limit) {
+                faults.push(format!("cluster.{key} names more than {limit}, see limits.{key}"));
+            }
         }
         if !all.is_empty() && !all.iter().any(|address| address.name == self.name) {
             faults
@@ -241,6 +249,23 @@ impl Config {
                 "limits.key, value and meta are {entry} bytes together; half a frame is {}",
                 MAX_FRAME / 2
             ));
+        }
+        let frame = |bytes: u32| usize::try_from(bytes).map_or(true, |bytes| bytes > MAX_FRAME / 4);
+        if limits.core.snapshot_part == 0 || frame(limits.core.snapshot_part) {
+            faults.push(format!(
+                "limits.snapshot_part = {}: write 1 to {}, a quarter of a frame",
+                limits.core.snapshot_part,
+                MAX_FRAME / 4
+            ));
+        }
+        let members = [
+            ("masters", limits.core.masters, 1, Members::MAX_MASTERS),
+            ("replicas", limits.core.replicas, 0, Members::MAX_REPLICAS),
+        ];
+        for (key, count, least, most) in members {
+            if count < least || usize::try_from(count).map_or(true, |count| count > most) {
+                faults.push(format!("limits.{key} = {count}: write {least} to {most}"));
+            }
         }
         let counts = [
             ("key", limits.core.key),
@@ -341,6 +366,10 @@ mod tests {
         assert!(fault(|c| c.listen.client = "::1:7400".into()).contains("listen.client"));
         assert!(fault(|c| c.timing.max_lease = MIN_LEASE.split(2)).contains("max_lease"));
         assert!(fault(|c| c.limits.core.value = 1 << 20).contains("half a frame"));
+        assert!(fault(|c| c.limits.core.masters = 16).contains("1 to 15"));
+        assert!(fault(|c| c.limits.core.replicas = 101).contains("0 to 100"));
+        assert!(fault(|c| c.limits.core.masters = 2).contains("see limits.masters"));
+        assert!(fault(|c| c.limits.core.snapshot_part = 1 << 20).contains("snapshot_part"));
         assert!(fault(|c| c.limits.connections = 0).contains("limits.connections"));
         assert!(fault(|c| c.log_level = "a=b=c".into()).contains("log.level"));
         assert!(fault(|c| c.limits.peer_queue = 5).contains("limits.peer_queue"));

@@ -90,7 +90,7 @@ impl Desk {
             return None;
         }
         if calls.len() >= self.calls {
-            let outcome = Outcome::NotDone(NotDone::Limit(Limit::Operations));
+            let outcome = Outcome::NotDone(NotDone::Limit(Limit::OperationsPerClient));
             self.push(connection, &NodeItem::Reply { call, outcome });
             return None;
         }
@@ -240,7 +240,7 @@ mod tests {
         desk.open(1, 0).unwrap();
         assert_eq!(desk.open(1, 1), None);
         desk.flush();
-        let outcome = Outcome::NotDone(NotDone::Limit(Limit::Operations));
+        let outcome = Outcome::NotDone(NotDone::Limit(Limit::OperationsPerClient));
         assert_eq!(items(&mut receiver).await, [NodeItem::Reply { call: 1, outcome }]);
     }
 

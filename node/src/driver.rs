@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
 use leasehold_core::{
-    Body, ClusterId, Config, Effect, Effects, Epoch, Event, Holder, Input, Instant, Invalid, Key,
-    Mark, Member, Message, Node, NodeId, NotDone, Outcome, Peer, Request, Settings, Span, Standing,
+    Body, ClusterId, Config, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Invalid, Mark,
+    Member, Message, Node, NodeId, NotDone, Outcome, Page, Peer, Request, Settings, Span, Standing,
     Status, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::clients::ClientArrival;
 use crate::clock::Clock;
@@ -29,6 +29,10 @@ use crate::peers::{self, PeerArrival};
 
 /// Arrivals of one kind that go into one batch. Each holds at most one read's worth of items.
 const BATCH: usize = 64;
+/// Pages of listings that one batch makes. Each costs as much as a hundred requests.
+const PAGES: usize = 16;
+/// Waiters of a key that are shown.
+const WAITERS: usize = 1_000;
 /// A node that stops waits no longer for the requests that it has begun.
 const DRAIN: Span = Span::from_secs(3);
 
@@ -90,6 +94,8 @@ pub(crate) struct Driver {
     topology: Topology,
     /// Whether the topology should be looked at again.
     stale: bool,
+    /// Pages that this batch may still make.
+    pages: usize,
     stopping: Option<Instant>,
 }
 
@@ -103,7 +109,8 @@ impl Driver {
             members: Vec::new(),
         };
         let effects = Effects::new();
-        let mut driver = Self { parts, effects, topology, stale: true, stopping: None };
+        let pages = PAGES;
+        let mut driver = Self { parts, effects, topology, stale: true, pages, stopping: None };
         driver.settle(now);
         driver
     }
@@ -150,6 +157,7 @@ impl Driver {
 
     /// Handles what arrived, all of it at `now`.
     fn batch(&mut self, now: Instant, arrived: &mut Arrived) {
+        self.pages = PAGES;
         for control in arrived.control.drain(..) {
             self.control(now, control);
         }
@@ -219,6 +227,12 @@ impl Driver {
                     Effect::Event(Event::Configured(epoch)) => {
                         info!(epoch = epoch.0, "a new configuration is in force");
                         self.stale = true;
+                    }
+                    Effect::Event(Event::ClockRate { peer, ppm, off: true }) => {
+                        warn!(?peer, ppm, "a peer's clock runs more than half of the bound off");
+                    }
+                    Effect::Event(Event::ClockRate { peer, ppm, off: false }) => {
+                        info!(?peer, ppm, "a peer's clock runs right again");
                     }
                     Effect::Event(
                         Event::Held { .. } | Event::Released { .. } | Event::Expired { .. },
@@ -298,8 +312,16 @@ impl Driver {
                 }
             }
             ClientItem::LocalRead { call, key } => {
-                let holder = local_read(&self.parts.core, now, &key);
+                let holder = self.parts.core.holder(now, &key);
                 desk.push(connection, &NodeItem::LocalRead { call, holder });
+            }
+            ClientItem::List { call, prefix, from, most } => {
+                let page = self.list(now, &prefix, from, most);
+                self.parts.desk.push(connection, &NodeItem::Page { call, page });
+            }
+            ClientItem::Waiting { call, key } => {
+                let waiting = self.parts.core.waiting(now, &key, WAITERS);
+                desk.push(connection, &NodeItem::Waiting { call, waiting });
             }
             ClientItem::Status { call } => {
                 let status = self.status(now);
@@ -313,6 +335,15 @@ impl Driver {
             ClientItem::Beat => desk.push(connection, &NodeItem::Beat),
             ClientItem::Hello(_) => desk.drop_client(connection, "it said hello twice"),
         }
+    }
+
+    /// A page of a listing; an empty one, to be asked for again, when this batch has made as many as it may.
+    fn list(&mut self, now: Instant, prefix: &[u8], from: Cursor, most: u32) -> Option<Page> {
+        let Some(left) = self.pages.checked_sub(1) else {
+            return Some(Page { holders: Vec::new(), next: Some(from) });
+        };
+        self.pages = left;
+        self.parts.core.list(now, prefix, from, usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     fn cancel(&mut self, now: Instant, ticket: Ticket) {
@@ -449,21 +480,4 @@ fn is_about_members(message: &Message) -> bool {
         | Body::Snapshot(_)
         | Body::Feed(_) => false,
     }
-}
-
-/// Who holds the key as far as this node knows.
-fn local_read(core: &Node, now: Instant, key: &Key) -> Option<Holder> {
-    let view = core.peek(now, key)?;
-    let held = view.entry.held()?;
-    if view.remaining.is_zero() {
-        return None;
-    }
-    Some(Holder {
-        value: held.value.clone(),
-        meta: held.meta.clone(),
-        token: held.token,
-        // The record is kept for the lease and then the delay.
-        remaining: view.remaining.minus(held.delay),
-        delay: held.delay.min(view.remaining),
-    })
 }

@@ -23,6 +23,7 @@ mod handshake;
 mod intake;
 mod keeper;
 mod links;
+mod origin;
 mod outbox;
 mod peers;
 mod quiet;

@@ -44,6 +44,7 @@ impl World<'_> {
         let host = &mut self.hosts[number];
         let Some(node) = &mut host.node else { return };
         host.last = now;
+        host.ticked = input == Input::Tick;
         self.trace.line(self.now, Some(now), || format!("n{number}"), || format!("<- {input:?}"));
         self.trace.fold(now.as_micros() ^ mix(wide(number)));
         if let Input::Request { ticket, .. } = &input {
@@ -80,9 +81,11 @@ impl World<'_> {
                 Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
                 Effect::Persist(mark, file) => self.persist(number, mark, file),
                 Effect::Event(Event::Expired { .. }) => self.counts.meet(Mark::Expired),
-                Effect::Event(Event::Held { .. } | Event::Released { .. }) => {}
                 Effect::Event(Event::Standing(standing)) => self.count_standing(number, standing),
                 Effect::Event(Event::Configured(_)) => self.counts.meet(Mark::Adoptions),
+                Effect::Event(
+                    Event::Held { .. } | Event::Released { .. } | Event::ClockRate { .. },
+                ) => {}
             }
         }
         self.effects = effects;

@@ -9,6 +9,7 @@
 //! * [`script`] turns a line of commands into a [`script::Command`].
 //! * [`stage`] carries commands out: it plays the clients and their operation ids.
 //! * [`world`] is the nodes, the network, the disks and the time.
+//! * [`hazards`] reads the table that says which transcript goes red without which rule.
 //! * [`talk`] puts messages into words, [`show`] what they consist of, answers and events.
 //!
 //! ```
@@ -21,6 +22,7 @@
 //! # Ok::<(), String>(())
 //! ```
 
+pub mod hazards;
 pub mod script;
 pub mod show;
 pub mod stage;

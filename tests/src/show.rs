@@ -175,7 +175,7 @@ fn done(done: &Done) -> String {
 /// Who holds a key.
 #[must_use]
 pub fn holder(holder: &Holder) -> String {
-    let Holder { value: held_by, meta, token: of, remaining, delay } = holder;
+    let Holder { value: held_by, meta, token: of, remaining, delay, age: _ } = holder;
     let mut text = format!("held by {}({}) for {}", value(held_by), token(*of), span(*remaining));
     if !delay.is_zero() {
         _ = write!(text, " and {} of delay", span(*delay));
@@ -206,6 +206,12 @@ fn not_done(reason: NotDone) -> String {
         NotDone::Limit(Limit::Records) => String::from("no room for another key"),
         NotDone::Limit(Limit::WaitersPerKey) => String::from("too many wait for this key"),
         NotDone::Limit(Limit::Operations) => String::from("too many operations"),
+        NotDone::Limit(Limit::OperationsPerClient) => {
+            String::from("too many operations of this client")
+        }
+        NotDone::Limit(Limit::Waiters) => String::from("too many wait at this node"),
+        NotDone::Limit(Limit::Masters) => String::from("too many masters"),
+        NotDone::Limit(Limit::Replicas) => String::from("too many replicas"),
         NotDone::Invalid(fault) => invalid(fault),
         NotDone::Unreachable(missing) => format!("{} did not answer", node(missing)),
         NotDone::Changing => String::from("another change is under way"),
@@ -234,6 +240,10 @@ pub fn event(event: &Event) -> String {
         Event::Expired { key, token: of } => format!("expired {key} {}", token(*of)),
         Event::Standing(it) => String::from(standing(*it)),
         Event::Configured(epoch) => format!("is in epoch {}", epoch.0),
+        Event::ClockRate { peer, ppm, off } => {
+            let is = if *off { "off" } else { "right again" };
+            format!("finds the clock of {} {is}, {ppm} ppm", name(*peer))
+        }
     }
 }
 

@@ -5,12 +5,41 @@
 //! `LEASEHOLD_REWRITE` set, replaced by it.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::{env, fs};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
 use crate::stage::Stage;
 
 const DASHES: &str = "----";
+
+/// Where the transcripts are.
+#[must_use]
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts")
+}
+
+/// All transcripts.
+///
+/// # Errors
+///
+/// Their folder cannot be read.
+pub fn all() -> io::Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder()]);
+    while let Some(folder) = folders.pop() {
+        for file in fs::read_dir(folder)? {
+            let path = file?.path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What a transcript is called: its path in the folder, without an ending.
+#[must_use]
+pub fn name(path: &Path) -> String {
+    path.strip_prefix(folder()).unwrap_or(path).with_extension("").display().to_string()
+}
 
 /// Commands with their comments, and what the cluster said about them.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod calls;
 mod connecting;
+mod reading;
 mod resending;
 mod server;
 
@@ -40,5 +41,6 @@ fn holder(value: &str, token: u64) -> Holder {
         token: Token(token),
         remaining: Span::from_secs(12),
         delay: Span::ZERO,
+        age: Span::from_secs(3),
     }
 }

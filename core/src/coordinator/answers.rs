@@ -179,7 +179,7 @@ impl Coordinator {
         if query.answered.count() < scene.quorum {
             return;
         }
-        let mut seen = sum_up(&query.reports, scene.now);
+        let mut seen = sum_up(&query.reports, scene.now, scene.clock.shows(scene.now));
         seen.unanimous |= Rule::Unanimity.is_out();
         match decide(&task.job, &seen, Ballot::ZERO, Past::default()) {
             Plan::Answer(verdict) => {

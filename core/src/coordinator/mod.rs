@@ -11,26 +11,31 @@
 #![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
 
 mod answers;
+mod desk;
+mod jitter;
 mod parking;
 mod rounds;
 mod timers;
+mod waiting;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
+use self::jitter::Jitter;
 use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::clock::Clock;
 use crate::decide::{Job, Past, Verdict, id_of};
+use crate::faults::Rule;
 use crate::feed::Feeder;
 use crate::hash::Seeded;
 use crate::members::NodeId;
 use crate::message::{Ask, Body};
 use crate::request::{Action, Done, KeyRequest, Limit, NotDone, Outcome, Refusal, Ticket};
 use crate::round::{Report, Vote, Votes, Write};
-use crate::settings::{Limits, Settings, Timing};
+use crate::settings::{Settings, Timing};
 use crate::slab::{Keyed, Shelf, Slab, Slot};
 use crate::time::{Instant, Span};
 use crate::timers::Wheel;
@@ -149,7 +154,8 @@ impl Scene<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Coordinator {
     timing: Timing,
-    limits: Limits,
+    /// How many may wait at one desk.
+    per_key: usize,
     desks: Shelf<Desk>,
     desk_timers: Wheel,
     tasks: Slab<Task>,
@@ -160,6 +166,8 @@ pub(crate) struct Coordinator {
     rounds: u64,
     /// Desks with something to start.
     ready: VecDeque<Slot>,
+    /// How many tasks are locks that queue for their key.
+    queueing: usize,
     jitter: Jitter,
 }
 
@@ -167,7 +175,7 @@ impl Coordinator {
     pub(crate) fn new(settings: &Settings, seed: (u64, u64), now: Instant) -> Self {
         Self {
             timing: settings.timing,
-            limits: settings.limits,
+            per_key: usize::try_from(settings.limits.waiters_per_key).unwrap_or(usize::MAX),
             desks: Shelf::new(Seeded(seed)),
             desk_timers: Wheel::new(now),
             tasks: Slab::new(),
@@ -176,11 +184,12 @@ impl Coordinator {
             turns: HashMap::with_hasher(Seeded(seed)),
             rounds: 0,
             ready: VecDeque::new(),
+            queueing: 0,
             jitter: Jitter(seed.0 ^ seed.1.rotate_left(32)),
         }
     }
 
-    /// Takes a request on.
+    /// Takes a request on, unless its key's queue is full.
     pub(crate) fn submit(
         &mut self,
         scene: &mut Scene<'_>,
@@ -189,10 +198,6 @@ impl Coordinator {
         job: Job,
         patience: Span,
     ) {
-        if self.tasks.len() >= usize::try_from(self.limits.operations).unwrap_or(usize::MAX) {
-            let outcome = Outcome::NotDone(NotDone::Limit(Limit::Operations));
-            return scene.answers.push_back((origin, outcome));
-        }
         let now = scene.now;
         let mut task = Task {
             origin,
@@ -214,7 +219,7 @@ impl Coordinator {
             Some(desk) => desk,
             None => self.desks.insert(Desk::new(task.key.clone())),
         };
-        if self.desks[desk].crowd() >= usize::try_from(self.limits.waiters_per_key).unwrap_or(0) {
+        if origin != Origin::Own && self.desks[desk].crowd() >= self.per_key {
             let outcome = Outcome::NotDone(NotDone::Limit(Limit::WaitersPerKey));
             return scene.answers.push_back((origin, outcome));
         }
@@ -248,6 +253,7 @@ impl Coordinator {
 
     fn admit(&mut self, task: Task) -> Slot {
         let (origin, give_up) = (task.origin, task.give_up);
+        self.queueing += usize::from(task.job.queues());
         let slot = self.tasks.insert(task);
         self.task_timers.set(slot, give_up);
         if origin != Origin::Own {
@@ -364,6 +370,7 @@ impl Coordinator {
     /// Takes a task out of wherever it waits.
     fn remove(&mut self, slot: Slot) -> Option<Task> {
         let task = self.tasks.remove(slot)?;
+        self.queueing -= usize::from(task.job.queues());
         self.task_timers.clear(slot);
         if task.origin != Origin::Own {
             self.by_origin.remove(&task.origin);
@@ -424,7 +431,9 @@ impl Coordinator {
     ) -> Outcome {
         match verdict {
             Verdict::Done { token, lease, repeated } => {
-                let waited = match (&task.job, task.first_accept) {
+                let until =
+                    task.first_accept.map(|at| if Rule::Waited.is_out() { scene.now } else { at });
+                let waited = match (&task.job, until) {
                     (Job::Act(Action::Lock { .. }), Some(at)) => at.since(task.arrived),
                     _ => Span::ZERO,
                 };
@@ -455,6 +464,8 @@ impl Coordinator {
 
     /// Panics if an invariant is broken.
     pub(crate) fn check(&self) {
+        let queueing = self.tasks.iter().filter(|(_, task)| task.job.queues()).count();
+        assert_eq!(queueing, self.queueing, "locks that queue are counted");
         for (slot, desk) in self.desks.iter() {
             let places = desk.task.iter().chain(&desk.queue).chain(&desk.parked);
             for &task in places {
@@ -469,66 +480,5 @@ impl Coordinator {
         }
         let with_caller = self.tasks.iter().filter(|(_, task)| task.origin != Origin::Own).count();
         assert_eq!(with_caller, self.by_origin.len(), "every caller's task is found");
-    }
-}
-
-impl Desk {
-    const fn new(key: Key) -> Self {
-        Self {
-            key,
-            task: None,
-            phase: Phase::Rest,
-            queue: VecDeque::new(),
-            parked: VecDeque::new(),
-            unpark_at: None,
-        }
-    }
-
-    /// How many wait here.
-    fn crowd(&self) -> usize {
-        self.queue.len() + self.parked.len()
-    }
-
-    /// The chosen write that the next operation can start from without a vote.
-    fn base(&self, now: Instant, timing: &Timing) -> Option<&Write> {
-        let Phase::Write(write) = &self.phase else { return None };
-        let young = now < write.base_until(timing);
-        let live = write.entry.held().is_none() || !write.left(now).is_zero();
-        (write.chosen && young && live).then_some(write)
-    }
-
-    /// How long the key is held yet, as far as this desk knows.
-    fn held_for(&self, now: Instant) -> Option<Span> {
-        let Phase::Write(write) = &self.phase else { return None };
-        let held = write.chosen && write.entry.held().is_some() && !write.left(now).is_zero();
-        held.then(|| write.left(now))
-    }
-}
-
-impl Write {
-    /// How much longer the masters that accepted keep a held entry, by this node's clock.
-    fn left(&self, now: Instant) -> Span {
-        self.keep.minus(now.since(self.at))
-    }
-
-    /// Until when the masters' implied promises are surely honoured.
-    fn base_until(&self, timing: &Timing) -> Instant {
-        self.base.vote_at.after(timing.promise_timeout.split(4).times(3))
-    }
-}
-
-/// A small generator for pauses: `SplitMix64` (Steele et al., 2014).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Jitter(u64);
-
-impl Jitter {
-    /// A span between half of `longest` and `longest`.
-    fn pause(&mut self, longest: Span) -> Span {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let half = longest.split(2);
-        half.plus(Span::from_micros((mixed ^ (mixed >> 31)) % half.as_micros().max(1)))
     }
 }

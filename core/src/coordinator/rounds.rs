@@ -64,6 +64,7 @@ impl Coordinator {
             remaining,
             unanimous: false,
             floor: Ballot::ZERO,
+            clock: scene.clock.shows(scene.now),
         };
         let Base { vote_at, sent, .. } = base.base;
         let ballot = base.base.ballot.next();
@@ -93,7 +94,7 @@ impl Coordinator {
     pub(super) fn promised(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Vote(vote) = &self.desks[desk].phase else { return };
         let Some(slot) = self.desks[desk].task else { return };
-        let seen = sum_up(&vote.reports, scene.now);
+        let seen = sum_up(&vote.reports, scene.now, scene.clock.shows(scene.now));
         let Vote { round, ballot, at: vote_at, promised: sent, .. } = *vote;
         let task = &self.tasks[slot];
         match decide(&task.job, &seen, ballot, task.past) {

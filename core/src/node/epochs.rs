@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::Node;
+use super::{Node, validate};
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, Token};
 use crate::coordinator::Coordinator;
@@ -14,7 +14,7 @@ use crate::founding::{self, Founding};
 use crate::members::{ClusterId, Config, Epoch, Member, NodeFile, NodeId};
 use crate::membership::{self, Membership};
 use crate::message::{Body, Change, Copied, Feed, Found, Presence, Snapshot};
-use crate::request::{Standing, Ticket};
+use crate::request::{NotDone, Outcome, Standing, Ticket};
 use crate::sync::{PartHead, Step};
 use crate::time::Span;
 
@@ -62,7 +62,7 @@ impl Node {
     fn carry_out(
         &mut self,
         post: Vec<(NodeId, Body)>,
-        answers: Vec<(Ticket, crate::request::Outcome)>,
+        answers: Vec<(Ticket, Outcome)>,
         out: &mut Effects,
     ) {
         for (to, body) in post {
@@ -120,6 +120,7 @@ impl Node {
     pub(super) fn configure(&mut self, cluster: ClusterId, config: Config) {
         self.feeder.configure(config.replicas.iter().map(|member| member.id));
         self.peers.configure(cluster, config);
+        self.rates.keep(|peer| self.peers.is_member(peer));
     }
 
     /// Records that are none yet.
@@ -131,6 +132,26 @@ impl Node {
         self.disk.keep_above(self.clock.reading(self.now).max(self.clock.highest()));
     }
 
+    /// An operator declares a new cluster.
+    pub(super) fn init(
+        &mut self,
+        ticket: Ticket,
+        cluster: ClusterId,
+        config: Config,
+        out: &mut Effects,
+    ) {
+        let limits = &self.settings.limits;
+        let (masters, replicas) = (config.masters.len(), config.replicas.len());
+        if let Some(limit) = validate::too_many(masters, replicas, limits) {
+            let outcome = Outcome::NotDone(NotDone::Limit(limit));
+            out.push(Effect::Reply { ticket, outcome });
+            return;
+        }
+        let peers = self.peers.clone();
+        let standing = |node| peers.standing_of(node);
+        self.found(out, |founding, desk| founding.init(desk, ticket, cluster, config, standing));
+    }
+
     /// An operator wants these members.
     pub(super) fn members(
         &mut self,
@@ -139,6 +160,12 @@ impl Node {
         members: (Vec<Member>, Vec<Member>),
         out: &mut Effects,
     ) {
+        let limits = &self.settings.limits;
+        if let Some(limit) = validate::too_many(members.0.len(), members.1.len(), limits) {
+            let outcome = Outcome::NotDone(NotDone::Limit(limit));
+            out.push(Effect::Reply { ticket, outcome });
+            return;
+        }
         let missing = members.0.iter().map(|member| member.id).find(|&id| !self.peers.is_up(id));
         self.change(out, |membership, scene| {
             membership.request(scene, ticket, patience, members, missing);
@@ -264,13 +291,15 @@ impl Node {
         let highest = staging.highest();
         let epoch = self.peers.epoch();
         let raise = !Rule::CeilingAfterSync.is_out();
+        if raise {
+            self.clock.observe(highest);
+        }
         let change = |file: &mut NodeFile| {
             if raise {
                 file.ceiling = file.ceiling.max(highest);
             }
             file.active_in = Some(epoch);
         };
-        self.clock.observe(highest);
         self.disk.change(change, Some(Then::Synced(epoch)));
     }
 
@@ -358,11 +387,15 @@ impl Node {
     pub(super) fn on_standing(
         &mut self,
         from: NodeId,
-        Presence { standing, boot }: Presence,
+        Presence { standing, boot, elapsed }: Presence,
         epoch: Epoch,
         out: &mut Effects,
     ) {
         self.peers.booted(from, boot);
+        if self.peers.is_member(from) {
+            let event = self.rates.heard(self.now, from, boot, elapsed);
+            out.extend(event.map(Effect::Event));
+        }
         if !self.peers.says(from, standing, epoch) {
             return;
         }

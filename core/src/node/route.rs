@@ -3,7 +3,7 @@
 use super::{Node, validate};
 use crate::bytes::Key;
 use crate::coordinator::Origin;
-use crate::decide::{Job, describe};
+use crate::decide::Job;
 use crate::effect::{Effect, Effects};
 use crate::members::NodeId;
 use crate::message::{Body, Relay};
@@ -35,24 +35,45 @@ impl Node {
     }
 
     fn wait(&mut self, ticket: Ticket, request: KeyRequest, held: bool, out: &mut Effects) {
-        let view = self.peek(self.now, &request.key);
-        let holder = view.and_then(|view| Some(describe(view.entry.held()?, view.remaining)));
-        let outcome = match holder {
+        let outcome = match self.holder(self.now, &request.key) {
             Some(holder) if held => Outcome::Woken(Some(holder)),
             None if !held => Outcome::Refused(Refusal::NotHeld),
             Some(_) | None => {
-                let until = self.now.after(request.patience);
-                if self.waiters.wait(ticket, request.key, held, until) {
-                    return;
+                let limit = self.no_room(true).or_else(|| {
+                    let times = (self.now, self.now.after(request.patience));
+                    let waits = self.waiters.wait(ticket, request.key, held, times);
+                    (!waits).then_some(Limit::WaitersPerKey)
+                });
+                match limit {
+                    Some(limit) => Outcome::NotDone(NotDone::Limit(limit)),
+                    None => return,
                 }
-                Outcome::NotDone(NotDone::Limit(Limit::WaitersPerKey))
             }
         };
         out.push(Effect::Reply { ticket, outcome });
     }
 
+    /// The limit that another operation would exceed, if one would. Locks that queue and waits on the local record
+    /// count as waiters, the rest as operations.
+    fn no_room(&self, waits: bool) -> Option<Limit> {
+        let limits = &self.settings.limits;
+        let full = |count: usize, limit| u32::try_from(count).map_or(true, |count| count >= limit);
+        let queueing = self.coordinator.queueing() + self.relays.queueing();
+        if waits {
+            full(queueing + self.waiters.len(), limits.waiters).then_some(Limit::Waiters)
+        } else {
+            let operations = self.coordinator.operations() + self.relays.len() - queueing;
+            full(operations, limits.operations).then_some(Limit::Operations)
+        }
+    }
+
     /// To the key's home, or to the coordinator here.
     fn route(&mut self, ticket: Ticket, mut request: KeyRequest, out: &mut Effects) {
+        if let Some(limit) = self.no_room(request.action.queues()) {
+            let outcome = Outcome::NotDone(NotDone::Limit(limit));
+            out.push(Effect::Reply { ticket, outcome });
+            return;
+        }
         match self.home(&request.key) {
             Some(home) if home != self.peers.me => {
                 let name = self.clock.fresh(self.now);
@@ -96,7 +117,8 @@ impl Node {
                 let invalid = validate::fault(&request, &self.settings).map(NotDone::Invalid);
                 let draining = refused.then_some(NotDone::Draining);
                 let founding = (!self.sync.is_founded()).then_some(NotDone::NotFounded);
-                match invalid.or(draining).or(founding) {
+                let full = || self.no_room(request.action.queues()).map(NotDone::Limit);
+                match invalid.or(draining).or(founding).or_else(full) {
                     None => self.submit(Origin::Node(from, name), request),
                     Some(reason) => {
                         let outcome = Outcome::NotDone(reason);
@@ -165,7 +187,9 @@ impl Node {
         if up {
             return self.send(peer, Body::Standing(self.presence()), out);
         }
-        self.senders.lost(peer);
+        if self.senders.lost(peer) {
+            self.sync.behind(self.now);
+        }
         self.coordinate(|coordinator, scene| coordinator.cancel_from(scene, peer));
         self.move_homes(out);
         while let Some(relayed) = self.relays.pop_of(peer) {

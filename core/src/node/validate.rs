@@ -1,7 +1,7 @@
 //! Whether a request is one that this cluster takes at all.
 
-use crate::request::{Action, Invalid, KeyRequest};
-use crate::settings::{MIN_LEASE, Settings};
+use crate::request::{Action, Invalid, KeyRequest, Limit};
+use crate::settings::{Limits, MIN_LEASE, Settings};
 use crate::time::Span;
 
 /// What is wrong with the request, if anything is.
@@ -35,5 +35,15 @@ pub(super) fn fault(request: &KeyRequest, settings: &Settings) -> Option<Invalid
             value(v).or_else(|| m.as_ref().and_then(|m| meta(m)))
         }
         Action::Release { .. } | Action::Read | Action::WaitHeld | Action::WaitReleased => None,
+    }
+}
+
+/// The limit that a configuration of so many members exceeds, if it does.
+pub(super) fn too_many(masters: usize, replicas: usize, limits: &Limits) -> Option<Limit> {
+    let more = |count: usize, limit: u32| u32::try_from(count).map_or(true, |n| n > limit);
+    if more(masters, limits.masters) {
+        Some(Limit::Masters)
+    } else {
+        more(replicas, limits.replicas).then_some(Limit::Replicas)
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use leasehold_client::{
-    Cause, ClusterId, Doubt, Error, Holder, NodeId, NodeReport, Reason, Refusal, Standing, Status,
-    Votes,
+    Cause, ClusterId, Doubt, Error, Heard, Holder, Labels, Listed, NodeId, NodeReport, Reason,
+    Refusal, Standing, Status, Votes, Waiter, WaitingReport, Wants,
 };
 use serde_json::{Map, Value, json};
 
@@ -57,6 +57,14 @@ pub(super) fn report(op: &str, action: &Action, report: &Report) -> Vec<Value> {
             put(&mut object, "held", false);
         }
         Report::Free => put(&mut object, "held", false),
+        Report::Current(found) => {
+            put(&mut object, "held", true);
+            holder(&mut object, found);
+        }
+        Report::Listed(all) => return all.iter().map(|held| listed(op, held)).collect(),
+        Report::Waiting(nodes) => {
+            return nodes.iter().map(|node| waiting(object.clone(), node)).collect();
+        }
         Report::Nodes(nodes) => return nodes.iter().map(|report| node(op, report)).collect(),
     }
     vec![Value::Object(object)]
@@ -132,12 +140,61 @@ fn holder(object: &mut Object, holder: &Holder) {
     put(object, "token", holder.token.0);
     put(object, "remaining_ms", millis(holder.remaining));
     put(object, "delay_ms", millis(holder.delay));
-    let labels = holder.labels.iter();
-    put(
-        object,
-        "meta",
-        labels.map(|(name, text)| (name.clone(), text.as_str().into())).collect::<Object>(),
-    );
+    put(object, "age_ms", millis(holder.age));
+    meta(object, &holder.labels);
+}
+
+fn meta(object: &mut Object, labels: &Labels) {
+    let labels = labels.iter().map(|(name, text)| (name.clone(), text.as_str().into()));
+    put(object, "meta", labels.collect::<Object>());
+}
+
+/// A held key by one node's own records.
+fn listed(op: &str, listed: &Listed) -> Value {
+    let mut object = start(op, None, "done");
+    bytes(&mut object, "key", &listed.key);
+    put(&mut object, "local", true);
+    put(&mut object, "held", true);
+    holder(&mut object, &listed.holder);
+    Value::Object(object)
+}
+
+/// How what is waited for is called.
+pub(super) const fn wants(wants: Wants) -> &'static str {
+    match wants {
+        Wants::Lock => "lock",
+        Wants::Held => "held",
+        Wants::Released => "released",
+    }
+}
+
+/// Who waits at one node.
+fn waiting(mut object: Object, report: &WaitingReport) -> Value {
+    put(&mut object, "node", report.name.clone());
+    put(&mut object, "node_id", report.id.map(node_id));
+    put(&mut object, "address", report.address.as_str());
+    match &report.waiting {
+        Ok(waiting) => {
+            let waiter = |waiter: &Waiter| {
+                let mut object = Object::new();
+                put(&mut object, "wants", wants(waiter.wants));
+                if waiter.wants == Wants::Lock {
+                    bytes(&mut object, "value", &waiter.value);
+                    meta(&mut object, &waiter.labels);
+                }
+                put(&mut object, "age_ms", millis(waiter.age));
+                put(&mut object, "left_ms", millis(waiter.left));
+                Value::Object(object)
+            };
+            put(&mut object, "all", waiting.all);
+            put(&mut object, "waiters", waiting.first.iter().map(waiter).collect::<Vec<_>>());
+        }
+        Err(cause) => {
+            put(&mut object, "outcome", "unreachable");
+            put(&mut object, "error", cause.to_string());
+        }
+    }
+    Value::Object(object)
 }
 
 /// How a node's identity is written.
@@ -188,7 +245,15 @@ fn described(object: &mut Object, status: &Status) {
     put(object, "leases", status.leases);
     put(object, "records", status.records);
     put(object, "operations", status.operations);
+    put(object, "queued", status.queued);
     put(object, "waiters", status.waiters);
+    put(object, "uptime_ms", millis(status.uptime.into()));
+    put(object, "changing", status.changing);
+    put(object, "forgotten_by_agreement", status.forgotten_by_agreement);
+    put(object, "forgotten_by_age", status.forgotten_by_age);
+    let heard = |node: NodeId| -> Option<Heard> {
+        status.heard.iter().find(|(peer, _)| *peer == node).map(|(_, heard)| *heard)
+    };
     let members = status.members.iter().map(|peer| {
         json!({
             "node": peer.member.name,
@@ -196,6 +261,8 @@ fn described(object: &mut Object, status: &Status) {
             "master": peer.master,
             "standing": standing(peer.standing),
             "up": peer.up,
+            "heard_ms_ago": heard(peer.member.id).map(|heard| millis(heard.ago.into())),
+            "clock_rate_ppm": heard(peer.member.id).and_then(|heard| heard.clock_ppm),
         })
     });
     put(object, "members", members.collect::<Vec<_>>());
@@ -240,7 +307,12 @@ const fn reason_name(reason: &Reason) -> &'static str {
         Reason::NotFounded => "not_founded",
         Reason::RecordsFull => "records_full",
         Reason::QueueFull => "queue_full",
+        Reason::WaitersFull => "waiters_full",
         Reason::Busy => "busy",
+        Reason::TooManyCalls => "too_many_calls",
+        Reason::TooManyMasters => "too_many_masters",
+        Reason::TooManyReplicas => "too_many_replicas",
+        Reason::RecordsReplaced => "records_replaced",
         Reason::Changing => "changing",
         Reason::NotActive => "not_active",
         Reason::Nonsense => "nonsense",

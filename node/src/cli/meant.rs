@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leasehold_client::{Labels, Owner, Token};
 
-use super::typed::{ClientCommand, Global};
+use super::typed::{ClientCommand, Fence, Global};
 
 /// How long a command may take that does not say so itself.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +51,16 @@ pub(super) enum Action {
         key: String,
         released: bool,
     },
+    List {
+        prefix: String,
+    },
+    Waiters {
+        key: String,
+    },
+    FenceCheck {
+        key: String,
+        token: Token,
+    },
     Status,
 }
 
@@ -63,8 +73,10 @@ impl Action {
             | Self::Update { key, .. }
             | Self::Release { key, .. }
             | Self::Get { key, .. }
-            | Self::Wait { key, .. } => Some(key),
-            Self::Init | Self::Status => None,
+            | Self::Wait { key, .. }
+            | Self::Waiters { key }
+            | Self::FenceCheck { key, .. } => Some(key),
+            Self::Init | Self::List { .. } | Self::Status => None,
         }
     }
 
@@ -76,7 +88,12 @@ impl Action {
             | Self::Extend { .. }
             | Self::Update { .. }
             | Self::Release { .. } => true,
-            Self::Get { .. } | Self::Wait { .. } | Self::Status => false,
+            Self::Get { .. }
+            | Self::Wait { .. }
+            | Self::List { .. }
+            | Self::Waiters { .. }
+            | Self::FenceCheck { .. }
+            | Self::Status => false,
         }
     }
 }
@@ -120,6 +137,11 @@ fn action(command: ClientCommand) -> Result<Action, String> {
         ClientCommand::Wait(typed) => {
             Action::Wait { key: key(typed.key)?, released: typed.released }
         }
+        ClientCommand::List(typed) => Action::List { prefix: typed.prefix },
+        ClientCommand::Waiters(typed) => Action::Waiters { key: key(typed.key)? },
+        ClientCommand::Fence(Fence::Check(typed)) => {
+            Action::FenceCheck { key: key(typed.key)?, token: token(typed.token)? }
+        }
         ClientCommand::Status => Action::Status,
     })
 }
@@ -128,13 +150,15 @@ fn key(typed: String) -> Result<String, String> {
     if typed.is_empty() { Err("the key is empty".to_owned()) } else { Ok(typed) }
 }
 
-fn owner(value: Option<String>, token: Option<u64>) -> Result<Owner, String> {
-    if let Some(token) = token
-        && token >= leasehold_core::COUNTER_END
-    {
-        return Err(format!("{token} is no fencing token: those are smaller than 2^53"));
+fn owner(value: Option<String>, typed: Option<u64>) -> Result<Owner, String> {
+    Ok(Owner { value: value.map(Into::into), token: typed.map(token).transpose()? })
+}
+
+fn token(typed: u64) -> Result<Token, String> {
+    if typed >= leasehold_core::COUNTER_END {
+        return Err(format!("{typed} is no fencing token: those are smaller than 2^53"));
     }
-    Ok(Owner { value: value.map(Into::into), token: token.map(Token) })
+    Ok(Token(typed))
 }
 
 fn label(pair: &str) -> Result<(String, String), String> {

@@ -5,6 +5,7 @@ mod json;
 mod meant;
 mod perform;
 mod render;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod typed;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use leasehold_client::{
-    Client, ClusterId, Error, Extended, Holder, NodeReport, Options, Released, Token, Updated,
-    Votes, clock,
+    Client, ClusterId, Error, Extended, Holder, Listed, NodeReport, Options, Reason, Released,
+    Token, Updated, Votes, WaitingReport, clock,
 };
 
 use super::meant::{Action, Meant};
@@ -20,6 +20,9 @@ pub(super) enum Report {
     Read(Option<Holder>),
     Held(Holder),
     Free,
+    Listed(Vec<Listed>),
+    Waiting(Vec<WaitingReport>),
+    Current(Holder),
     Nodes(Vec<NodeReport>),
 }
 
@@ -65,6 +68,29 @@ pub(super) async fn perform(meant: &Meant) -> Result<Report, Error> {
             client.wait_released(key.as_str(), meant.timeout).await?;
             Report::Free
         }
+        Action::List { prefix } => Report::Listed(list(&client, prefix).await?),
+        Action::Waiters { key } => Report::Waiting(client.waiters(key.as_str()).await),
+        Action::FenceCheck { key, token } => {
+            Report::Current(client.check_token(key.as_str(), *token).await?)
+        }
         Action::Status => Report::Nodes(client.status().await),
     })
+}
+
+/// How often a listing is tried that cannot be brought to its end.
+const LISTINGS: usize = 3;
+
+/// What is held, in the order of the keys.
+async fn list(client: &Client, prefix: &str) -> Result<Vec<Listed>, Error> {
+    let mut tries = 1;
+    let mut listed = loop {
+        match client.list(prefix).all().await {
+            Err(Error::NotDone(Reason::RecordsReplaced)) if tries < LISTINGS => tries += 1,
+            result => break result?,
+        }
+    };
+    listed.sort_by(|a, b| a.key.cmp(&b.key));
+    // One that was given up and acquired again meanwhile may be there twice.
+    listed.dedup_by(|a, b| a.key == b.key);
+    Ok(listed)
 }

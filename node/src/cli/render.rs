@@ -1,12 +1,12 @@
 //! What is shown: results on standard output, everything else on standard error, and the exit code.
 
-use leasehold_client::{Error, Holder, NodeReport, Status};
+use leasehold_client::{Error, Holder, WaitingReport};
 
-use super::json;
 use super::meant::Action;
 use super::perform::Report;
 use super::typed::Global;
 use super::words::{self, text, time};
+use super::{json, tables};
 use crate::exit::code;
 
 /// What a command leaves behind.
@@ -82,6 +82,9 @@ fn report_code(report: &Report) -> u8 {
         Report::Nodes(nodes) if nodes.iter().all(|node| node.status.is_err()) => {
             code::CANNOT_CONNECT
         }
+        Report::Waiting(nodes) if nodes.iter().all(|node| node.waiting.is_err()) => {
+            code::CANNOT_CONNECT
+        }
         Report::Founded(_)
         | Report::Locked { .. }
         | Report::Extended { .. }
@@ -90,6 +93,9 @@ fn report_code(report: &Report) -> u8 {
         | Report::Read(Some(_))
         | Report::Held(_)
         | Report::Free
+        | Report::Current(_)
+        | Report::Listed(_)
+        | Report::Waiting(_)
         | Report::Nodes(_) => code::DONE,
     }
 }
@@ -106,6 +112,9 @@ fn human(action: &Action, report: &Report) -> String {
                 | Action::Release { .. }
                 | Action::Get { .. }
                 | Action::Wait { .. }
+                | Action::List { .. }
+                | Action::Waiters { .. }
+                | Action::FenceCheck { .. }
                 | Action::Status => String::new(),
             };
             format!("token {token}, value {value}, valid for {}\n", time(*valid_for))
@@ -118,10 +127,12 @@ fn human(action: &Action, report: &Report) -> String {
             Some(token) => format!("token {token}, released\n"),
             None => "released\n".to_owned(),
         },
-        Report::Read(Some(holder)) | Report::Held(holder) => held(holder),
+        Report::Read(Some(holder)) | Report::Held(holder) | Report::Current(holder) => held(holder),
         Report::Read(None) => String::new(),
         Report::Free => "released\n".to_owned(),
-        Report::Nodes(nodes) => table(nodes),
+        Report::Listed(all) => tables::listed(all),
+        Report::Waiting(nodes) => tables::waiting(nodes),
+        Report::Nodes(nodes) => tables::nodes(nodes),
     }
 }
 
@@ -135,6 +146,7 @@ fn held(holder: &Holder) -> String {
     if !holder.delay.is_zero() {
         line.push_str(&format!(", delay {}", time(holder.delay)));
     }
+    line.push_str(&format!(", age {}", time(holder.age)));
     for (name, label) in &holder.labels {
         line.push_str(&format!(", {}={}", text(name.as_bytes()), text(label.as_bytes())));
     }
@@ -154,6 +166,11 @@ fn aside(action: &Action, report: &Report, global: &Global) -> String {
         Report::Released(released) if !released.confirmed => err.push_str(&format!(
             "leasehold: the first answer was lost; {key} is no longer held, by this release or because its lease had ended\n"
         )),
+        Report::Listed(all) => err.push_str(&format!(
+            "leasehold: {} held, by one node's own records, which may be stale\n",
+            all.len()
+        )),
+        Report::Waiting(nodes) => err.push_str(&beside_waiting(&key, nodes)),
         Report::Locked { votes, .. }
         | Report::Extended { votes, .. }
         | Report::Updated(leasehold_client::Updated { votes, .. })
@@ -173,73 +190,35 @@ fn aside(action: &Action, report: &Report, global: &Global) -> String {
         | Report::Read(Some(_))
         | Report::Held(_)
         | Report::Free
+        | Report::Current(_)
         | Report::Nodes(_) => {}
     }
     err
 }
 
-/// The cluster at a glance.
-fn table(nodes: &[NodeReport]) -> String {
-    let known = || nodes.iter().filter_map(|node| node.status.as_ref().ok());
-    let is_master = |node: &NodeReport| {
-        let peers = known().flat_map(|status| &status.members);
-        peers.into_iter().find(|peer| Some(peer.member.id) == node.id).map(|peer| peer.master)
-    };
-    let mut out = String::new();
-    if let Some(status) = known().max_by_key(|status| status.epoch) {
-        let masters = status.members.iter().filter(|peer| peer.master).count();
-        let cluster = status.cluster.map_or("none yet".to_owned(), json::cluster_id);
-        let epoch = status.epoch.0;
-        let quorum = masters / 2 + 1;
-        out = format!("cluster {cluster}, epoch {epoch}, {masters} masters, quorum {quorum}\n\n");
-    }
-    let mut rows = vec![
-        ["NODE", "ADDRESS", "ROLE", "EPOCH", "LEASES", "RECORDS", "OPERATIONS", "WAITERS", "STATE"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+/// Who could not be asked, and who is not shown.
+fn beside_waiting(key: &str, nodes: &[WaitingReport]) -> String {
+    let mut err = String::new();
+    let mut all = 0;
     for node in nodes {
-        let role = is_master(node).map_or("-", |master| if master { "master" } else { "replica" });
-        let name = node.name.as_deref().unwrap_or("-");
-        let mut row = vec![text(name.as_bytes()), text(node.address.as_bytes()), role.to_owned()];
-        match &node.status {
-            Ok(status) => {
-                let Status { leases, records, operations, waiters, .. } = status;
-                let counts = [status.epoch.0, *leases, *records, *operations, *waiters];
-                row.extend(counts.map(|count| count.to_string()));
-                row.push(state(status));
+        let name = text(node.name.as_deref().unwrap_or(&node.address).as_bytes());
+        match &node.waiting {
+            Ok(waiting) => {
+                all += waiting.all;
+                let hidden =
+                    waiting.all.saturating_sub(u64::try_from(waiting.first.len()).unwrap_or(0));
+                if hidden > 0 {
+                    err.push_str(&format!("leasehold: {hidden} more wait at {name}\n"));
+                }
             }
             Err(cause) => {
-                row.extend(["-"; 5].map(str::to_owned));
-                row.push(format!("unreachable: {}", text(cause.to_string().as_bytes())));
+                let cause = text(cause.to_string().as_bytes());
+                err.push_str(&format!("leasehold: {name} could not be asked: {cause}\n"));
             }
         }
-        rows.push(row);
     }
-    align(&mut out, &rows);
-    out
-}
-
-fn state(status: &Status) -> String {
-    let standing = json::standing(status.standing);
-    match status.active_in {
-        Some(left) => format!("{standing}, votes in {}", time(left.into())),
-        None => standing.to_owned(),
+    if all == 0 {
+        err.push_str(&format!("leasehold: nobody is known to wait for {key}\n"));
     }
-}
-
-/// Appends rows in columns; the last one is as long as it is.
-fn align(out: &mut String, rows: &[Vec<String>]) {
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    for row in rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = width(column).unwrap_or(0);
-            line.push_str(&format!("{cell:<width$}  "));
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
+    err
 }

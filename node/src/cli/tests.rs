@@ -1,5 +1,7 @@
 //! The stages of a command, without a cluster.
 
+mod reading;
+
 use std::time::Duration;
 
 use clap::Parser;
@@ -47,6 +49,7 @@ fn holder() -> Holder {
         token: Token(7),
         remaining: Duration::from_micros(12_345_678),
         delay: Duration::ZERO,
+        age: Duration::from_millis(3_250),
     }
 }
 
@@ -99,6 +102,10 @@ fn what_is_typed_is_understood() {
         ("get job --local", Action::Get { key: key(), local: true }),
         ("wait job", Action::Wait { key: key(), released: false }),
         ("wait job --released", Action::Wait { key: key(), released: true }),
+        ("list", Action::List { prefix: String::new() }),
+        ("list jo", Action::List { prefix: "jo".to_owned() }),
+        ("waiters job", Action::Waiters { key: key() }),
+        ("fence check job 7", Action::FenceCheck { key: key(), token: Token(7) }),
     ] {
         assert_eq!(meant(line).unwrap().action, action, "{line}");
     }
@@ -124,6 +131,9 @@ fn a_value_of_ones_own_is_new_each_time() {
         | Action::Release { .. }
         | Action::Get { .. }
         | Action::Wait { .. }
+        | Action::List { .. }
+        | Action::Waiters { .. }
+        | Action::FenceCheck { .. }
         | Action::Status => panic!("no lock"),
     };
     assert_eq!(value().rsplit('/').count(), 3);
@@ -141,6 +151,9 @@ fn nonsense_is_a_usage_error() {
         ("release job", ErrorKind::MissingRequiredArgument),
         ("release job --force --token 7", ErrorKind::ArgumentConflict),
         ("release job --token seven", ErrorKind::ValueValidation),
+        ("waiters", ErrorKind::MissingRequiredArgument),
+        ("fence check job", ErrorKind::MissingRequiredArgument),
+        ("fence check job seven", ErrorKind::ValueValidation),
         ("frobnicate", ErrorKind::InvalidSubcommand),
     ] {
         assert_eq!(typed(line).map(drop), Err(kind), "{line}");
@@ -149,6 +162,7 @@ fn nonsense_is_a_usage_error() {
         "lock job --meta a",
         "lock job --meta =b",
         "release job --token 9007199254740992",
+        "fence check job 9007199254740992",
         "get job --endpoints nowhere",
         "get job --endpoints :7400",
         "get job --endpoints a:port",
@@ -220,7 +234,7 @@ fn a_refusal_says_who_for_how_long_and_what_to_do() {
     let object: Value = serde_json::from_str(&shown.out).unwrap();
     assert_eq!(
         object["holder"],
-        json!({"value": "me", "token": 7, "remaining_ms": 12345, "delay_ms": 0, "meta": {"host": "a"}})
+        json!({"value": "me", "token": 7, "remaining_ms": 12345, "delay_ms": 0, "age_ms": 3250, "meta": {"host": "a"}})
     );
 }
 
@@ -244,7 +258,7 @@ fn results_are_shown_to_people_and_to_programs() {
 
     let get = meant("get job").unwrap().action;
     let found = render("get", &get, Ok(Report::Read(Some(holder()))), &global(""));
-    assert_eq!(found.out, "token 7, value me, remaining 12.34s, host=a\n");
+    assert_eq!(found.out, "token 7, value me, remaining 12.34s, age 3.25s, host=a\n");
     let free = render("get", &get, Ok(Report::Read(None)), &global(""));
     assert_eq!((free.out.as_str(), free.code), ("", 1));
     assert_eq!(free.err, "leasehold: job is not held\n");

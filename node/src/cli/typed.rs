@@ -52,6 +52,13 @@ pub(crate) enum ClientCommand {
     Get(Get),
     /// Waits until a key is held, or released
     Wait(Wait),
+    /// Lists what is held, as far as one node knows by itself: possibly stale or not agreed
+    List(List),
+    /// Shows who waits for a key, by what every node says
+    Waiters(Waiters),
+    /// Checks fencing tokens
+    #[command(subcommand)]
+    Fence(Fence),
     /// Shows the cluster at a glance
     Status,
 }
@@ -67,6 +74,9 @@ impl ClientCommand {
             Self::Release(_) => "release",
             Self::Get(_) => "get",
             Self::Wait(_) => "wait",
+            Self::List(_) => "list",
+            Self::Waiters(_) => "waiters",
+            Self::Fence(Fence::Check(_)) => "fence check",
             Self::Status => "status",
         }
     }
@@ -153,4 +163,31 @@ pub(crate) struct Wait {
     /// Waits until nobody holds the key any more
     #[arg(long)]
     pub(crate) released: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// What the keys start with; all of them if not given
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Waiters {
+    /// The key
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fence {
+    /// Says whether a key is held with this fencing token, by quorum; exits with 1 if not
+    Check(Check),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// The key
+    pub(crate) key: String,
+    /// The fencing token
+    pub(crate) token: u64,
 }

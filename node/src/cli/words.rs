@@ -78,6 +78,9 @@ fn advice(action: &Action, error: &Error) -> String {
     let key = argument(action.key().unwrap_or_default());
     match error {
         Error::Refused(Refusal::Held(_)) => match action {
+            Action::FenceCheck { token, .. } => {
+                format!("What is asked for with token {token} must not be done.")
+            }
             Action::Lock { .. } => format!(
                 "Queue for it with `leasehold lock {key} --wait 30s`, or try `leasehold wait {key} --released`."
             ),
@@ -87,9 +90,14 @@ fn advice(action: &Action, error: &Error) -> String {
             | Action::Release { .. }
             | Action::Get { .. }
             | Action::Wait { .. }
+            | Action::List { .. }
+            | Action::Waiters { .. }
             | Action::Status => format!("Look at it with `leasehold get {key}`."),
         },
         Error::Refused(Refusal::NotHeld) => match action {
+            Action::FenceCheck { token, .. } => {
+                format!("What is asked for with token {token} must not be done.")
+            }
             Action::Extend { .. } | Action::Update { .. } => format!(
                 "The lease has ended, somebody else may have held the key since; acquire it again with `leasehold lock {key}`."
             ),
@@ -98,6 +106,8 @@ fn advice(action: &Action, error: &Error) -> String {
             | Action::Release { .. }
             | Action::Get { .. }
             | Action::Wait { .. }
+            | Action::List { .. }
+            | Action::Waiters { .. }
             | Action::Status => String::new(),
         },
         Error::Refused(Refusal::AlreadyFounded { .. }) => {
@@ -115,6 +125,9 @@ fn advice(action: &Action, error: &Error) -> String {
             | Action::Release { .. }
             | Action::Get { .. }
             | Action::Wait { .. }
+            | Action::List { .. }
+            | Action::Waiters { .. }
+            | Action::FenceCheck { .. }
             | Action::Status => format!("See how it stands with `leasehold get {key}`."),
         },
         Error::NotAllowed(_) => "Ask whoever runs the cluster for the right.".to_owned(),
@@ -137,9 +150,15 @@ const fn not_done(reason: &Reason) -> &'static str {
             "Start every master and repeat `leasehold init`."
         }
         Reason::RecordsFull => "Release what is not needed, or raise the limit on records.",
-        Reason::Cancelled | Reason::Draining | Reason::QueueFull | Reason::Busy => {
-            "Try again, with another node among --endpoints."
-        }
+        Reason::Cancelled
+        | Reason::Draining
+        | Reason::QueueFull
+        | Reason::WaitersFull
+        | Reason::Busy => "Try again, with another node among --endpoints.",
+        Reason::TooManyCalls => "Ask for less at a time.",
+        Reason::TooManyMasters => "Name fewer, or raise limits.masters of that node.",
+        Reason::TooManyReplicas => "Name fewer, or raise limits.replicas of that node.",
+        Reason::RecordsReplaced => "Try again.",
         Reason::Changing => {
             "Wait until `leasehold status` shows that it is complete, and try again."
         }

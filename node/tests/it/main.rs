@@ -13,6 +13,7 @@ mod clients;
 mod command_line;
 mod peers;
 mod raw;
+mod reading;
 mod restarts;
 mod three_nodes;
 mod tour;

@@ -4,17 +4,16 @@
 //! strategy makes it.
 
 mod between;
+mod clients;
 
 use std::collections::BTreeSet;
 
-use leasehold_core::wire::{
-    ClientHello, ClientItem, NodeItem, PeerHello, PeerItem, Topology, Versions, Welcome,
-};
+use leasehold_core::wire::{ClientItem, NodeItem, PeerHello, PeerItem, Versions};
 use leasehold_core::{
     Accepted, Action, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Done,
-    Drift, Entry, Epoch, Feed, Held, Holder, Invalid, KeyRequest, Lag, Limit, Limits, Message,
-    NodeFile, NodeId, NotDone, OpId, Outcome, Owner, Peer, Presence, Refusal, Relay, Snapshot,
-    Span, Standing, Status, Tell, Timing, Token,
+    Drift, Entry, Epoch, Feed, Held, Holder, Invalid, KeyRequest, Limit, Message, NodeFile, NodeId,
+    NotDone, OpId, Outcome, Owner, Presence, Refusal, Relay, Snapshot, Span, Standing, Tell,
+    Timing, Token,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -25,6 +24,7 @@ use proptest::test_runner::TestRunner;
 
 pub(crate) use self::between::config;
 use self::between::{change, feed, found, member, snapshot, vote};
+pub(crate) use self::clients::{client_item, node_item};
 
 pub(crate) fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
@@ -148,8 +148,15 @@ fn key_request() -> impl Strategy<Value = KeyRequest> {
 }
 
 fn holder() -> impl Strategy<Value = Holder> {
-    (bytes(), bytes(), token(), span(), span()).prop_map(
-        |(value, meta, token, remaining, delay)| Holder { value, meta, token, remaining, delay },
+    (bytes(), bytes(), token(), span(), span(), span()).prop_map(
+        |(value, meta, token, remaining, delay, age)| Holder {
+            value,
+            meta,
+            token,
+            remaining,
+            delay,
+            age,
+        },
     )
 }
 
@@ -187,6 +194,10 @@ fn not_done() -> impl Strategy<Value = NotDone> {
         NotDone::Limit(Limit::Records),
         NotDone::Limit(Limit::WaitersPerKey),
         NotDone::Limit(Limit::Operations),
+        NotDone::Limit(Limit::OperationsPerClient),
+        NotDone::Limit(Limit::Waiters),
+        NotDone::Limit(Limit::Masters),
+        NotDone::Limit(Limit::Replicas),
     ];
     prop_oneof![
         select(plain),
@@ -233,14 +244,15 @@ fn body() -> impl Strategy<Value = Body> {
             ballot().prop_map(|name| Relay::Cancel { name }),
             (ballot(), outcome()).prop_map(|(name, outcome)| Relay::Answered { name, outcome }),
         ];
+    let presence = (standing(), any::<u64>(), span())
+        .prop_map(|(standing, boot, elapsed)| Presence { standing, boot, elapsed });
     prop_oneof![
         (any::<u64>(), ask()).prop_map(|(round, ask)| Body::Ask { round, ask }),
         (any::<u64>(), answer()).prop_map(|(round, answer)| Body::Answer { round, answer }),
         tell().prop_map(Body::Tell),
         relay.prop_map(Body::Relay),
         found().prop_map(Body::Found),
-        (standing(), any::<u64>())
-            .prop_map(|(standing, boot)| Body::Standing(Presence { standing, boot })),
+        presence.prop_map(Body::Standing),
         snapshot().prop_map(Body::Snapshot),
         change().prop_map(Body::Change),
         feed().prop_map(Body::Feed),
@@ -284,91 +296,6 @@ pub(crate) fn peer_item() -> impl Strategy<Value = PeerItem> {
         1 => hello.prop_map(PeerItem::Hello),
         1 => "\\PC{0,30}".prop_map(PeerItem::Refused),
         1 => Just(PeerItem::Beat),
-    ]
-}
-
-/// What clients send.
-pub(crate) fn client_item() -> impl Strategy<Value = ClientItem> {
-    let hello = (versions(), option::of("\\PC{0,30}"), "\\PC{0,20}").prop_map(
-        |(versions, credential, name)| {
-            ClientItem::Hello(ClientHello { versions, credential, name })
-        },
-    );
-    let call = any::<u64>();
-    prop_oneof![
-        hello,
-        (call, key_request()).prop_map(|(call, request)| ClientItem::Request { call, request }),
-        call.prop_map(|call| ClientItem::Cancel { call }),
-        call.prop_map(|call| ClientItem::Status { call }),
-        call.prop_map(|call| ClientItem::Init { call }),
-        (call, bytes()).prop_map(|(call, key)| ClientItem::LocalRead { call, key }),
-        Just(ClientItem::Beat),
-    ]
-}
-
-fn peers() -> impl Strategy<Value = Vec<Peer>> {
-    let peer = (member(), any::<bool>(), standing(), any::<bool>())
-        .prop_map(|(member, master, standing, up)| Peer { member, master, standing, up });
-    vec(peer, 0..4)
-}
-
-fn topology() -> impl Strategy<Value = Topology> {
-    (option::of(cluster()), node_id(), any::<u64>(), peers()).prop_map(
-        |(cluster, node, epoch, members)| Topology { cluster, node, epoch: Epoch(epoch), members },
-    )
-}
-
-fn status() -> impl Strategy<Value = Status> {
-    let counts = any::<(u64, u64, u64, u64, u64)>();
-    let lag = (node_id(), any::<u64>(), span());
-    let lags = vec(lag.prop_map(|(replica, entries, time)| (replica, Lag { entries, time })), 0..3);
-    let known = (option::of(span()), option::of(cluster()));
-    (node_id(), standing(), known, peers(), lags, counts).prop_map(
-        |(id, standing, (active_in, cluster), members, lags, counts)| {
-            let (epoch, leases, records, operations, waiters) = counts;
-            Status {
-                id,
-                standing,
-                active_in,
-                cluster,
-                epoch: Epoch(epoch),
-                members,
-                lags,
-                leases,
-                records,
-                operations,
-                waiters,
-            }
-        },
-    )
-}
-
-/// What nodes send their clients.
-pub(crate) fn node_item() -> impl Strategy<Value = NodeItem> {
-    let limits = any::<(u32, u32, u32, u32, u32, u32)>().prop_map(
-        |(key, value, meta, records, waiters_per_key, operations)| Limits {
-            key,
-            value,
-            meta,
-            records,
-            waiters_per_key,
-            operations,
-        },
-    );
-    let welcome = (any::<u16>(), timing(), limits, topology()).prop_map(
-        |(version, timing, limits, topology)| Welcome { version, timing, limits, topology },
-    );
-    prop_oneof![
-        welcome.prop_map(NodeItem::Welcome),
-        "\\PC{0,30}".prop_map(NodeItem::Refused),
-        (any::<u64>(), outcome()).prop_map(|(call, outcome)| NodeItem::Reply { call, outcome }),
-        (any::<u64>(), status()).prop_map(|(call, status)| NodeItem::Status { call, status }),
-        topology().prop_map(NodeItem::Topology),
-        (any::<u64>(), vec("\\PC{0,9}", 0..4))
-            .prop_map(|(call, masters)| NodeItem::Unmet { call, masters }),
-        (any::<u64>(), option::of(holder()))
-            .prop_map(|(call, holder)| NodeItem::LocalRead { call, holder }),
-        Just(NodeItem::Beat),
     ]
 }
 
@@ -424,6 +351,8 @@ const fn client_kind(item: &ClientItem) -> usize {
         ClientItem::Init { .. } => 4,
         ClientItem::LocalRead { .. } => 5,
         ClientItem::Beat => 6,
+        ClientItem::List { .. } => 7,
+        ClientItem::Waiting { .. } => 8,
     }
 }
 
@@ -437,6 +366,8 @@ const fn node_kind(item: &NodeItem) -> usize {
         NodeItem::LocalRead { .. } => 5,
         NodeItem::Topology(_) => 6,
         NodeItem::Beat => 7,
+        NodeItem::Page { .. } => 8,
+        NodeItem::Waiting { .. } => 9,
     }
 }
 
@@ -449,6 +380,6 @@ fn kinds<T>(strategy: &impl Strategy<Value = T>, kind: impl Fn(&T) -> usize) -> 
 #[test]
 fn every_kind_of_item_is_made() {
     assert_eq!(kinds(&peer_item(), peer_kind), (0..19).collect());
-    assert_eq!(kinds(&client_item(), client_kind), (0..7).collect());
-    assert_eq!(kinds(&node_item(), node_kind), (0..8).collect());
+    assert_eq!(kinds(&client_item(), client_kind), (0..9).collect());
+    assert_eq!(kinds(&node_item(), node_kind), (0..10).collect());
 }

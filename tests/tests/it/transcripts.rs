@@ -1,23 +1,20 @@
 //! Plays every file of `tests/transcripts`.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
 
 use leasehold_tests::transcript;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("transcripts")
-}
-
 macro_rules! transcripts {
     ($($name:ident),* $(,)?) => {
-        const LISTED: &[&str] = &[$(stringify!($name)),*];
+        transcripts!("" $($name)*);
+    };
+    ($folder:literal $($name:ident)*) => {
+        pub(super) const LISTED: &[&str] = &[$(concat!($folder, stringify!($name))),*];
         $(
             #[test]
             fn $name() {
-                let file = folder().join(concat!(stringify!($name), ".txt"));
-                if let Err(difference) = transcript::play(&file) {
+                let name = concat!($folder, stringify!($name), ".txt");
+                if let Err(difference) = super::transcript::play(&super::transcript::folder().join(name)) {
                     panic!("{difference}");
                 }
             }
@@ -25,28 +22,41 @@ macro_rules! transcripts {
     };
 }
 
-transcripts!(
-    contention,
-    durability,
-    expiry,
-    forgetting,
-    founding,
-    home,
-    late_commit,
-    life_of_a_lock,
-    operations,
-    read_settles,
-    repeated,
-    restart,
-    unknown,
-    waiting,
-);
+mod pages {
+    transcripts!(
+        contention,
+        durability,
+        expiry,
+        forgetting,
+        founding,
+        home,
+        late_commit,
+        life_of_a_lock,
+        operations,
+        read_settles,
+        repeated,
+        restart,
+        unknown,
+        waiting,
+        members,
+        replacing,
+        changes,
+        replicas,
+    );
+}
+
+/// Interleavings that hardly come about by chance, one for each rule that only they need.
+mod hazards {
+    transcripts!("hazards/" active_in age_from_promise ceiling_after_sync clock_read horizon implied_age op_timeout own_promise retry_floor retry_lowest waited);
+}
 
 #[test]
 fn every_file_is_played() {
-    let names = fs::read_dir(folder()).unwrap().map(|file| {
-        let path = file.unwrap().path();
-        path.file_stem().unwrap().to_str().unwrap().to_owned()
-    });
-    assert_eq!(names.collect::<BTreeSet<_>>(), LISTED.iter().map(ToString::to_string).collect());
+    let names = transcript::all()
+        .unwrap()
+        .iter()
+        .map(|path| transcript::name(path))
+        .collect::<BTreeSet<_>>();
+    let listed = pages::LISTED.iter().chain(hazards::LISTED).map(ToString::to_string);
+    assert_eq!(names, listed.collect());
 }

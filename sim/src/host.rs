@@ -71,6 +71,8 @@ pub struct Host {
     pub inbox: Vec<(u64, Input)>,
     /// The clock's reading at the boot.
     pub booted: Instant,
+    /// Whether the last input was nothing but time.
+    pub ticked: bool,
     /// The clock's reading at the last input.
     pub last: Instant,
     /// The true time of the next tick that is in the queue.
@@ -100,6 +102,7 @@ impl Host {
             paused: false,
             inbox: Vec::new(),
             booted: Instant::default(),
+            ticked: false,
             last: Instant::default(),
             wake: None,
             asked: Vec::new(),

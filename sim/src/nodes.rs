@@ -44,6 +44,7 @@ impl World<'_> {
         let host = &mut self.hosts[number];
         let Some(node) = &mut host.node else { return };
         host.last = now;
+        host.ticked = input == Input::Tick;
         self.trace.line(self.now, Some(now), || format!("n{number}"), || format!("<- {input:?}"));
         self.trace.fold(now.as_micros() ^ mix(wide(number)));
         if let Input::Request { ticket, .. } = &input {

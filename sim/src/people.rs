@@ -2,6 +2,7 @@
 
 use leasehold_core::{
     Action, Bytes, Input, Instant, KeyRequest, NotDone, OpId, Outcome, Request, Span, Standing,
+    Token,
 };
 
 use crate::client::{Client, ClientEffect, ClientInput};
@@ -154,7 +155,7 @@ impl World<'_> {
             invoked: self.now,
             answered: None,
             verdict: Verdict::Unknown,
-            delay: self.delay_of(action),
+            delay: if let Action::Lock { delay, .. } = action { *delay } else { Span::ZERO },
             local: match action {
                 Action::WaitHeld => Some(true),
                 Action::WaitReleased => Some(false),
@@ -171,20 +172,17 @@ impl World<'_> {
         self.history.ops.len() - 1
     }
 
-    /// The lock-delay of the ownership that this acquires or extends.
-    fn delay_of(&self, action: &Action) -> Span {
-        match action {
-            Action::Lock { delay, .. } => *delay,
-            Action::Extend { id, .. } => {
-                let lock = OpId { step: 0, ..*id };
-                let mut ops = self.history.ops.iter().rev();
-                ops.find(|op| op.id == lock).map_or(Span::ZERO, |op| op.delay)
+    /// The lock-delay of the ownership that an operation with this answer acquired or extended.
+    fn delay_of(&self, op: OpIndex, token: Token) -> Span {
+        let acquired = Verdict::Done { token, repeated: false };
+        let lock = |op: &&Op| op.verdict == acquired && matches!(op.call, Call::Lock { .. });
+        match &self.history.ops[op].call {
+            Call::Extend { .. } => {
+                self.history.ops.iter().rev().find(lock).map_or(Span::ZERO, |lock| lock.delay)
             }
-            Action::Update { .. }
-            | Action::Release { .. }
-            | Action::Read
-            | Action::WaitHeld
-            | Action::WaitReleased => Span::ZERO,
+            Call::Lock { .. } | Call::Update { .. } | Call::Release { .. } | Call::Read => {
+                self.history.ops[op].delay
+            }
         }
     }
 
@@ -268,13 +266,23 @@ impl World<'_> {
             None => Verdict::of(&outcome),
         };
         self.count_answer(op, &outcome, &verdict);
+        let drift = self.plan.settings.timing.max_clock_drift;
+        let delay = match &outcome {
+            Outcome::Done(done) => self.delay_of(op, done.token),
+            Outcome::Found(_)
+            | Outcome::Woken(_)
+            | Outcome::Refused(_)
+            | Outcome::NotDone(_)
+            | Outcome::Unknown
+            | Outcome::Founded(_)
+            | Outcome::Configured { .. } => Span::ZERO,
+        };
         if let Outcome::Done(done) = &outcome
             && let Some(valid) = done.valid_for
             && let Some(person) = self.people.get_mut(client)
             && let Some((_, c0)) = usize::try_from(call).ok().and_then(|call| person.sent.get(call))
         {
-            let delay =
-                self.plan.settings.timing.max_clock_drift.believed(self.history.ops[op].delay);
+            let delay = drift.believed(delay);
             self.history.ops[op].bound = person.clock.when(c0.after(valid.plus(delay)));
         }
         let noted = &mut self.history.ops[op];
@@ -300,7 +308,7 @@ impl World<'_> {
             standing == Some(Standing::Active) || (standing == Some(Standing::Replica) && settled);
         match outcome {
             Outcome::Woken(_) => self.counts.meet(Mark::Woken),
-            Outcome::NotDone(NotDone::TimedOut) if is_held == held && knows => {
+            Outcome::NotDone(NotDone::TimedOut) if is_held == held && knows && host.ticked => {
                 let story =
                     format!("n{node} let a wait time out though what it waited for is there");
                 self.violate("waiting", story);

@@ -294,3 +294,88 @@ pub(crate) fn describe(held: &Held, remaining: Span, clock: u64) -> Holder {
         age: Span::from_micros(clock.saturating_sub(held.token.0)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(counter: u64) -> Ballot {
+        Ballot { counter, proposer: 1 }
+    }
+
+    fn id(step: u32) -> OpId {
+        OpId { chain: (1, 2), step }
+    }
+
+    fn lock() -> Job {
+        let (value, meta) = ("me".into(), "".into());
+        let (lease, delay, wait) = (Span::from_secs(30), Span::ZERO, Span::ZERO);
+        Job::Act(Action::Lock { id: id(0), value, meta, lease, delay, wait })
+    }
+
+    fn held(value: &str, last_op: OpId) -> Entry {
+        let (value, meta) = (value.into(), "".into());
+        let (lease, delay, token) = (Span::from_secs(30), Span::ZERO, Token(5));
+        Entry::Held(Held { value, meta, lease, delay, token, last_op })
+    }
+
+    fn seen(ballot: Ballot, entry: Entry, remaining: Span) -> Seen {
+        let unanimous = !remaining.is_zero();
+        Seen { best: Some((ballot, entry)), remaining, unanimous, floor: Ballot::ZERO, clock: 75 }
+    }
+
+    #[test]
+    fn after_an_own_accept_a_refusal_is_written_however_unanimous_the_masters_are() {
+        let other = OpId { chain: (8, 8), step: 0 };
+        let seen = seen(at(68), held("you", other), Span::from_secs(9));
+        let first = decide(&lock(), &seen, at(75), Past::default());
+        assert!(matches!(first, Plan::Answer(Verdict::Refused(_))), "{first:?}");
+        // The accept at 73 may lie with a master that was not asked.
+        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let again = decide(&lock(), &seen, at(75), past);
+        assert!(
+            matches!(&again, Plan::Write { entry, verdict: Verdict::Refused(_), .. }
+                if entry.held().is_some_and(|held| held.last_op == other)),
+            "{again:?}"
+        );
+        let nothing =
+            Seen { best: None, remaining: Span::ZERO, unanimous: true, floor: at(1), clock: 75 };
+        let release = Job::Act(Action::Release { id: id(1), owner: Owner::default() });
+        assert_eq!(decide(&release, &nothing, at(75), past), Plan::Answer(Verdict::Unknown));
+    }
+
+    #[test]
+    fn what_another_sending_wrote_gives_no_belief() {
+        let found =
+            seen(Ballot { counter: 74, proposer: 9 }, held("me", id(0)), Span::from_secs(9));
+        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let plan = decide(&lock(), &found, at(75), past);
+        let Plan::Write { verdict: Verdict::Done { lease, repeated, .. }, .. } = plan else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((lease, repeated), (None, true));
+        // Its own write, carried on: the same lease once more, and longer than what is left.
+        let own = seen(at(73), held("me", id(0)), Span::from_secs(9));
+        let plan = decide(&lock(), &own, at(75), past);
+        let Plan::Write { keep, verdict: Verdict::Done { lease, repeated, .. }, .. } = plan else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((keep, lease, repeated), (Span::from_secs(30), Some(keep), false));
+        // Once it was another sending's, it stays that, also at a ballot of this coordinator's.
+        let past = Past { repeated: true, ..past };
+        let plan = decide(&lock(), &own, at(75), past);
+        assert!(matches!(plan, Plan::Write { verdict: Verdict::Done { lease: None, .. }, .. }));
+    }
+
+    #[test]
+    fn an_own_write_that_died_is_settled_and_gives_no_belief() {
+        let dead = seen(at(73), held("me", id(0)), Span::ZERO);
+        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let plan = decide(&lock(), &dead, at(75), past);
+        assert!(
+            matches!(&plan, Plan::Write { entry: Entry::Free { .. }, verdict, .. }
+                if matches!(verdict, Verdict::Done { lease: None, repeated: true, .. })),
+            "{plan:?}"
+        );
+    }
+}

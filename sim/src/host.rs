@@ -71,7 +71,8 @@ pub struct Host {
     pub inbox: Vec<(u64, Input)>,
     /// The clock's reading at the boot.
     pub booted: Instant,
-    /// Whether the last input was nothing but time.
+    /// Whether the last input was nothing but time, and changed no record: a wait may time out in the very step in which
+    /// a lock that was tried again is granted.
     pub ticked: bool,
     /// The clock's reading at the last input.
     pub last: Instant,

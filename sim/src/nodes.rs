@@ -60,6 +60,13 @@ impl World<'_> {
             node.check();
             self.counts.meet(Mark::StatesChecked);
         }
+        let changes = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Event(Event::Held { .. } | Event::Released { .. } | Event::Expired { .. })
+            )
+        };
+        self.hosts[number].ticked &= !self.effects.iter().any(changes);
         self.carry_out(number);
         if let Some(late) = self.hosts[number].overdue() {
             self.violate(late.rule, late.story);

@@ -174,8 +174,11 @@ impl World<'_> {
 
     /// The lock-delay of the ownership that an operation with this answer acquired or extended.
     fn delay_of(&self, op: OpIndex, token: Token) -> Span {
-        let acquired = Verdict::Done { token, repeated: false };
-        let lock = |op: &&Op| op.verdict == acquired && matches!(op.call, Call::Lock { .. });
+        // Tokens are unique per key only.
+        let (acquired, key) = (Verdict::Done { token, repeated: false }, self.history.ops[op].key);
+        let lock = |op: &&Op| {
+            op.key == key && op.verdict == acquired && matches!(op.call, Call::Lock { .. })
+        };
         match &self.history.ops[op].call {
             Call::Extend { .. } => {
                 self.history.ops.iter().rev().find(lock).map_or(Span::ZERO, |lock| lock.delay)

@@ -21,6 +21,7 @@ use crate::error::Cause;
 use crate::frames::Inbox;
 use crate::options::Options;
 use crate::question::{Orphan, Reply};
+use crate::tls::Transport;
 
 /// Requests that may stand between callers and the writer; further callers wait.
 const QUEUE: usize = 1 << 10;
@@ -35,8 +36,8 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(1);
 pub(crate) struct Opened {
     pub(crate) welcome: Welcome,
     inbox: Inbox,
-    reader: ReadHalf<TcpStream>,
-    writer: WriteHalf<TcpStream>,
+    reader: ReadHalf<Box<dyn Transport>>,
+    writer: WriteHalf<Box<dyn Transport>>,
 }
 
 /// What became of one sending of a request.
@@ -104,10 +105,14 @@ async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
     let stream =
         TcpStream::connect(address).await.map_err(|error| Cause::Connect(error.to_string()))?;
     stream.set_nodelay(true).map_err(|error| Cause::Broken(error.to_string()))?;
+    let stream: Box<dyn Transport> = match &options.tls {
+        Some(tls) => tls.wrap(address, stream).await?,
+        None => Box::new(stream),
+    };
     let (mut reader, mut writer) = tokio::io::split(stream);
     let hello = ClientItem::Hello(ClientHello {
         versions: VERSIONS,
-        credential: None,
+        credential: options.token.as_ref().map(|token| token.0.clone()),
         name: options.name.clone(),
     });
     let mut frame = Frame::default();
@@ -133,7 +138,7 @@ async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
     }
 }
 
-async fn write(writer: &mut WriteHalf<TcpStream>, bytes: &[u8]) -> Result<(), Cause> {
+async fn write(writer: &mut WriteHalf<Box<dyn Transport>>, bytes: &[u8]) -> Result<(), Cause> {
     let broken = |error: std::io::Error| Cause::Broken(error.to_string());
     writer.write_all(bytes).await.map_err(broken)?;
     writer.flush().await.map_err(broken)
@@ -213,7 +218,7 @@ impl Connection {
     async fn read(
         &self,
         mut inbox: Inbox,
-        mut reader: ReadHalf<TcpStream>,
+        mut reader: ReadHalf<Box<dyn Transport>>,
         cluster: &Arc<Cluster>,
     ) -> Cause {
         loop {
@@ -278,7 +283,7 @@ impl Connection {
 
     async fn write(
         &self,
-        mut writer: WriteHalf<TcpStream>,
+        mut writer: WriteHalf<Box<dyn Transport>>,
         mut queue: Queue,
         options: &Options,
     ) -> Cause {

@@ -256,6 +256,9 @@ pub enum Cause {
     /// The connection could not be made.
     #[error("{0}")]
     Connect(String),
+    /// TLS could not be agreed on: another authority, another name, or no TLS at the other end.
+    #[error("no TLS: {0}")]
+    Tls(String),
     /// It was not made in time.
     #[error("no answer in time")]
     TimedOut,

@@ -31,6 +31,7 @@ mod options;
 mod question;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use answer::{
     Extended, Holder, NodeReport, Released, Updated, Votes, Waiter, Waiting, WaitingReport,
@@ -46,3 +47,4 @@ pub use leasehold_core::{
 pub use listing::{Listed, Listing};
 pub use operations::{Call, Extend, Lock, Release, Update};
 pub use options::Options;
+pub use tls::{Tls, TlsError};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::tls::{Secret, Tls};
+
 /// How a client behaves; every setting has a default.
 ///
 /// ```
@@ -9,7 +11,7 @@ use std::time::Duration;
 /// let options = leasehold_client::Options::new().timeout(Duration::from_secs(3)).name("billing");
 /// # let _ = options;
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) name: String,
     pub(crate) timeout: Duration,
@@ -17,6 +19,8 @@ pub struct Options {
     pub(crate) beat: Duration,
     pub(crate) silence: Duration,
     pub(crate) direct: bool,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) token: Option<Secret>,
 }
 
 impl Default for Options {
@@ -36,6 +40,8 @@ impl Options {
             beat: Duration::from_millis(500),
             silence: Duration::from_secs(2),
             direct: true,
+            tls: None,
+            token: None,
         }
     }
 
@@ -73,6 +79,21 @@ impl Options {
     #[must_use]
     pub const fn direct(mut self, direct: bool) -> Self {
         self.direct = direct;
+        self
+    }
+
+    /// Talks to the nodes over TLS only. Without it nothing is encrypted.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The secret token that tells nodes who this client is. It travels in the greeting, so give it together with
+    /// [`Options::tls`] wherever others can listen.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Secret(token.into()));
         self
     }
 }

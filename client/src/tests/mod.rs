@@ -5,6 +5,7 @@ mod connecting;
 mod reading;
 mod resending;
 mod server;
+mod tls;
 
 use std::time::Duration;
 

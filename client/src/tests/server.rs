@@ -11,6 +11,8 @@ use leasehold_core::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::tls::Transport;
+
 /// The cluster that every scripted node belongs to.
 pub(super) const CLUSTER: ClusterId = ClusterId(1, 2);
 
@@ -41,8 +43,17 @@ impl Server {
     }
 
     pub(super) async fn accept(&self) -> Session {
+        self.over(Box::new(self.accept_bytes().await))
+    }
+
+    /// Accepts a connection of which nobody knows yet what is spoken on it.
+    pub(super) async fn accept_bytes(&self) -> TcpStream {
         let (stream, _) = self.listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    pub(super) fn over(&self, stream: Box<dyn Transport>) -> Session {
         Session { node: self.id, stream, bytes: Vec::new(), items: VecDeque::new() }
     }
 
@@ -58,7 +69,7 @@ impl Server {
 /// One connection.
 pub(super) struct Session {
     node: NodeId,
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     bytes: Vec<u8>,
     items: VecDeque<ClientItem>,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold_core::{
-    Bytes, Done, Holder as WireHolder, NodeId, Status, Token, Waiter as WireWaiter,
+    Bytes, Done, Epoch, Holder as WireHolder, NodeId, Status, Token, Waiter as WireWaiter,
     Waiting as WireWaiting, Wants,
 };
 
@@ -40,6 +40,15 @@ impl From<WireHolder> for Holder {
             age: holder.age.into(),
         }
     }
+}
+
+/// A change of the members that was agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amended {
+    /// The epoch in which the cluster has the members that were asked for.
+    pub epoch: Epoch,
+    /// Whether a quorum of the masters votes already. Until then the next change has to wait.
+    pub complete: bool,
 }
 
 /// How the masters took part in an operation.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_core::{Action, ClusterId, Key, Outcome, Owner, Token};
+use leasehold_core::{Action, Amendment, ClusterId, Key, Outcome, Owner, Token};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use crate::answer::{Holder, NodeReport, WaitingReport};
+use crate::answer::{Amended, Holder, NodeReport, WaitingReport};
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
@@ -71,7 +71,7 @@ impl Client {
         let cluster = Cluster::new(endpoints, options, orphans);
         let janitor = tokio::spawn(give_back(Arc::clone(&cluster), orphaned));
         let client = Self { inner: Arc::new(Inner { cluster, janitor }) };
-        client.inner.cluster.first(deadline).await.map_err(Error::Unreachable)?;
+        client.inner.cluster.first(deadline).await?;
         Ok(client)
     }
 
@@ -199,11 +199,31 @@ impl Client {
     /// [`Error::Refused`] if a node was active before, [`Error::NotDone`] if a master could not be reached (repeat
     /// it), [`Error::Unknown`] if the connection broke meanwhile (repeating tells).
     pub async fn init(&self) -> Result<ClusterId, Error> {
-        let reply = self.put(Question::Init).await?;
+        let deadline = Self::deadline(self.options().timeout);
+        let question = Question::init(clock::now(), deadline);
+        let reply = self.exchange(question, deadline).run().await?.reply;
         if let Reply::Outcome(Outcome::Founded(cluster)) = reply {
             Ok(cluster)
         } else if let Reply::Outcome(Outcome::Refused(refusal)) = reply {
             Err(Error::Refused(refusal.into()))
+        } else {
+            Err(Error::Unknown(Doubt::Nonsense))
+        }
+    }
+
+    /// Lets the cluster have other members, and waits until a quorum of its masters votes again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if the change makes no sense as things are, [`Error::NotDone`] if a node that is to be a
+    /// member could not be reached or another change is under way (repeat it), [`Error::Unknown`] if nobody can tell
+    /// whether the change was agreed on (look at [`Client::status`], or repeat it).
+    pub async fn amend(&self, amendment: Amendment) -> Result<Amended, Error> {
+        let deadline = Self::deadline(self.options().timeout);
+        let question = Question::amend(amendment, clock::now(), deadline);
+        let reply = self.exchange(question, deadline).run().await?.reply;
+        if let Reply::Outcome(Outcome::Configured { epoch, complete }) = reply {
+            Ok(Amended { epoch, complete })
         } else {
             Err(Error::Unknown(Doubt::Nonsense))
         }

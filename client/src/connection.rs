@@ -127,6 +127,7 @@ async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
             Ok(Opened { welcome, inbox, reader, writer })
         }
         NodeItem::Refused(why) => Err(Cause::Refused(why)),
+        NodeItem::NotAllowed { why, .. } => Err(Cause::NotAllowed(why)),
         NodeItem::Reply { .. }
         | NodeItem::Status { .. }
         | NodeItem::Topology(_)
@@ -134,6 +135,7 @@ async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
         | NodeItem::Page { .. }
         | NodeItem::Waiting { .. }
         | NodeItem::Unmet { .. }
+        | NodeItem::Declined { .. }
         | NodeItem::Beat => Err(Cause::Unwelcoming),
     }
 }
@@ -244,6 +246,13 @@ impl Connection {
                     self.answered(call, Reply::Waiting(waiting), cluster);
                 }
                 Ok(Ok(NodeItem::Topology(topology))) => cluster.learn(topology),
+                Ok(Ok(NodeItem::NotAllowed { call: Some(call), why })) => {
+                    self.answered(call, Reply::NotAllowed(why), cluster);
+                }
+                Ok(Ok(NodeItem::Declined { call, why })) => {
+                    self.answered(call, Reply::Declined(why), cluster);
+                }
+                Ok(Ok(NodeItem::NotAllowed { call: None, why })) => return Cause::NotAllowed(why),
                 Ok(Ok(NodeItem::Refused(why))) => return Cause::Refused(why),
                 Ok(Ok(NodeItem::Beat | NodeItem::Welcome(_))) => {}
             }
@@ -276,6 +285,8 @@ impl Connection {
                 | Reply::Status(_)
                 | Reply::Page(_)
                 | Reply::Waiting(_)
+                | Reply::NotAllowed(_)
+                | Reply::Declined(_)
                 | Reply::Unmet(_),
             ) => {}
         }

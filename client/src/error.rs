@@ -55,6 +55,8 @@ pub enum Refusal {
     Held(Holder),
     /// The key is not held, or not held any more.
     NotHeld,
+    /// What was asked for makes no sense as things are, and why.
+    Declined(String),
     /// There is a cluster already; `init` is for new ones.
     AlreadyFounded {
         /// The node that says so.
@@ -73,6 +75,7 @@ impl fmt::Display for Refusal {
                 holder.value, holder.token, holder.remaining
             ),
             Self::NotHeld => f.write_str("not held"),
+            Self::Declined(why) => f.write_str(why),
             Self::AlreadyFounded { by, cluster } => write!(
                 f,
                 "node {:016x} already belongs to cluster {:016x}{:016x}",
@@ -146,8 +149,8 @@ pub enum Reason {
     /// A node answered something that fits no question like this.
     #[error("the node gave an answer that does not fit the question")]
     Nonsense,
-    /// The node that was asked to `init` has not met these masters of its configuration.
-    #[error("not every master could be reached; missing: {}", .0.join(", "))]
+    /// The node that was asked has not met these nodes, which are to be members.
+    #[error("not every node could be reached; missing: {}", .0.join(", "))]
     MastersMissing(Vec<String>),
     /// `init` lost this master on the way.
     #[error("master {:016x} could not be reached", .0.0)]
@@ -240,6 +243,25 @@ impl From<Invalid> for Fault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unreachable(pub Vec<(String, Cause)>);
 
+impl From<Unreachable> for Error {
+    /// Where a node was there and did not let this client in, that is what counts.
+    fn from(unreachable: Unreachable) -> Self {
+        let stranger = unreachable.0.iter().find_map(|(_, cause)| match cause {
+            Cause::NotAllowed(why) => Some(why.clone()),
+            Cause::Connect(_)
+            | Cause::TimedOut
+            | Cause::Refused(_)
+            | Cause::Version(_)
+            | Cause::Broken(_)
+            | Cause::Closed
+            | Cause::Silent
+            | Cause::Malformed(_)
+            | Cause::Unwelcoming => None,
+        });
+        stranger.map_or(Self::Unreachable(unreachable), Self::NotAllowed)
+    }
+}
+
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, (address, cause)) in self.0.iter().enumerate() {
@@ -265,6 +287,9 @@ pub enum Cause {
     /// The node did not accept this client, and why.
     #[error("the node refused this client: {0}")]
     Refused(String),
+    /// The node does not know this client's credential, or wants one, and why.
+    #[error("not allowed: {0}")]
+    NotAllowed(String),
     /// The node chose a protocol version that this client does not speak.
     #[error("the node speaks protocol version {0}, which this client does not")]
     Version(u16),

@@ -15,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::connection::{Arrival, Connection};
-use crate::error::{Doubt, Error, Fault, Reason};
+use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::question::{Question, Reply};
 
 /// A conclusive answer.
@@ -174,6 +174,8 @@ impl Exchange {
                         self.again()
                     }
                     Reply::Unmet(masters) => self.failed(Reason::MastersMissing(masters)),
+                    Reply::NotAllowed(why) => self.rejected(Error::NotAllowed(why)),
+                    Reply::Declined(why) => self.rejected(Error::Refused(Refusal::Declined(why))),
                     Reply::Outcome(
                         Outcome::Done(_)
                         | Outcome::Found(_)
@@ -242,6 +244,12 @@ impl Exchange {
         Verdict::Over(Err(if waited { Error::TimedOut } else { Error::NotDone(reason) }))
     }
 
+    /// This sending had no effect, and no other one would have any. An earlier one may have.
+    fn rejected(&self, error: Error) -> Verdict {
+        let doubt = self.in_doubt();
+        Verdict::Over(Err(doubt.map_or(error, Error::Unknown)))
+    }
+
     /// Whether another node is connected that was not asked yet.
     fn untried(&self) -> bool {
         let other = self.cluster.choose(None, &self.tried);
@@ -260,7 +268,7 @@ impl Exchange {
         Err(match (self.doubt, self.reason.take()) {
             (Some(doubt), _) => Error::Unknown(doubt),
             (None, Some(reason)) => Error::NotDone(reason),
-            (None, None) if !connected => Error::Unreachable(self.cluster.causes()),
+            (None, None) if !connected => self.cluster.causes().into(),
             (None, None) if self.question.waits() => Error::TimedOut,
             (None, None) if self.question.changes() => Error::NotDone(Reason::TooLate),
             (None, None) => Error::NotDone(Reason::Unanswered),

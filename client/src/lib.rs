@@ -34,15 +34,15 @@ mod tests;
 mod tls;
 
 pub use answer::{
-    Extended, Holder, NodeReport, Released, Updated, Votes, Waiter, Waiting, WaitingReport,
+    Amended, Extended, Holder, NodeReport, Released, Updated, Votes, Waiter, Waiting, WaitingReport,
 };
 pub use client::Client;
 pub use error::{Cause, Doubt, Error, Fault, Reason, Refusal, Unreachable};
 pub use labels::Labels;
 pub use lease::Lease;
 pub use leasehold_core::{
-    Bytes, ClusterId, Epoch, Heard, Key, Member, NodeId, Owner, Peer, Span, Standing, Status,
-    Token, Wants,
+    Amendment, Bytes, Candidate, ClusterId, Epoch, Heard, Key, Member, NodeId, Owner, Peer, Span,
+    Standing, Status, Token, Wants,
 };
 pub use listing::{Listed, Listing};
 pub use operations::{Call, Extend, Lock, Release, Update};

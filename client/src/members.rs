@@ -25,10 +25,12 @@ impl From<Asked> for NodeReport {
     fn from(asked: Asked) -> Self {
         let status = asked.reply.and_then(|reply| match reply {
             Reply::Status(status) => Ok(*status),
+            Reply::NotAllowed(why) => Err(Cause::NotAllowed(why)),
             Reply::Outcome(_)
             | Reply::Local(_)
             | Reply::Page(_)
             | Reply::Waiting(_)
+            | Reply::Declined(_)
             | Reply::Unmet(_) => Err(Cause::Unwelcoming),
         });
         let id = asked.id.or(status.as_ref().ok().map(|status| status.id));
@@ -40,10 +42,12 @@ impl From<Asked> for WaitingReport {
     fn from(asked: Asked) -> Self {
         let waiting = asked.reply.and_then(|reply| match reply {
             Reply::Waiting(waiting) => Ok(waiting.into()),
+            Reply::NotAllowed(why) => Err(Cause::NotAllowed(why)),
             Reply::Outcome(_)
             | Reply::Local(_)
             | Reply::Page(_)
             | Reply::Status(_)
+            | Reply::Declined(_)
             | Reply::Unmet(_) => Err(Cause::Unwelcoming),
         });
         Self { id: asked.id, name: asked.name, address: asked.address, waiting }

@@ -2,8 +2,8 @@
 
 use leasehold_core::wire::ClientItem;
 use leasehold_core::{
-    Action, Bytes, Cursor, Holder, Instant, Key, KeyRequest, OpId, Outcome, Owner, Page, Span,
-    Status, Waiting,
+    Action, Amendment, Bytes, Cursor, Holder, Instant, Key, KeyRequest, OpId, Outcome, Owner, Page,
+    Span, Status, Waiting,
 };
 
 use crate::identity;
@@ -42,13 +42,23 @@ pub(crate) enum Question {
     /// Who waits for a key at one node.
     Waiting(Key),
     /// Declare a new cluster.
-    Init,
+    Init {
+        /// Until when the node may take its time.
+        patience: Instant,
+    },
+    /// Let the cluster have other members.
+    Amend {
+        /// Until when the node may take its time.
+        patience: Instant,
+        /// Which.
+        amendment: Amendment,
+    },
 }
 
 /// An answer to a [`Question`].
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// To [`Question::Key`] and [`Question::Init`].
+    /// To [`Question::Key`], [`Question::Init`] and [`Question::Amend`].
     Outcome(Outcome),
     /// To [`Question::Local`].
     Local(Option<Holder>),
@@ -58,8 +68,12 @@ pub(crate) enum Reply {
     Page(Option<Page>),
     /// To [`Question::Waiting`].
     Waiting(Waiting),
-    /// To [`Question::Init`]: nothing was done, for want of these masters.
+    /// To [`Question::Init`] and [`Question::Amend`]: nothing was done, for want of these nodes.
     Unmet(Vec<String>),
+    /// To anything: nothing was done, because the caller lacks the right.
+    NotAllowed(String),
+    /// To [`Question::Amend`]: nothing was done, because it makes no sense as things are.
+    Declined(String),
 }
 
 /// A lock whose answer nobody awaits any more: should it be granted, it is released.
@@ -71,12 +85,26 @@ pub(crate) struct Orphan {
     pub(crate) id: OpId,
 }
 
+/// Until when a node may take its time for what is to be over by `deadline`.
+fn patience(now: Instant, deadline: Instant) -> Instant {
+    let left = deadline.since(now);
+    now.after(left.minus(TRAVEL.min(left.split(8))))
+}
+
 impl Question {
     /// An operation that is to be over by `deadline`.
     pub(crate) fn within(key: Key, action: Action, now: Instant, deadline: Instant) -> Self {
-        let left = deadline.since(now);
-        let patience = now.after(left.minus(TRAVEL.min(left.split(8))));
-        Self::Key { key, action, patience, wait: None }
+        Self::Key { key, action, patience: patience(now, deadline), wait: None }
+    }
+
+    /// The founding of a cluster, to be over by `deadline`.
+    pub(crate) fn init(now: Instant, deadline: Instant) -> Self {
+        Self::Init { patience: patience(now, deadline) }
+    }
+
+    /// A change of the members, to be over by `deadline`.
+    pub(crate) fn amend(amendment: Amendment, now: Instant, deadline: Instant) -> Self {
+        Self::Amend { patience: patience(now, deadline), amendment }
     }
 
     /// The same, for a lock that may queue until then.
@@ -105,7 +133,12 @@ impl Question {
                 ClientItem::List { call, prefix: prefix.clone(), from: *from, most: *most }
             }
             Self::Waiting(key) => ClientItem::Waiting { call, key: key.clone() },
-            Self::Init => ClientItem::Init { call },
+            Self::Init { patience } => ClientItem::Init { call, patience: patience.since(now) },
+            Self::Amend { patience, amendment } => ClientItem::Amend {
+                call,
+                patience: patience.since(now),
+                amendment: amendment.clone(),
+            },
         }
     }
 
@@ -113,9 +146,12 @@ impl Question {
     pub(crate) fn home_of(&self) -> Option<&Key> {
         match self {
             Self::Key { key, .. } => Some(key),
-            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) | Self::Init => {
-                None
-            }
+            Self::Local(_)
+            | Self::Status
+            | Self::List { .. }
+            | Self::Waiting(_)
+            | Self::Init { .. }
+            | Self::Amend { .. } => None,
         }
     }
 
@@ -129,7 +165,7 @@ impl Question {
                 | Action::Release { .. } => true,
                 Action::Read | Action::WaitHeld | Action::WaitReleased => false,
             },
-            Self::Init => true,
+            Self::Init { .. } | Self::Amend { .. } => true,
             Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) => false,
         }
     }
@@ -145,7 +181,7 @@ impl Question {
             | Self::Status
             | Self::List { .. }
             | Self::Waiting(_) => true,
-            Self::Init => false,
+            Self::Init { .. } | Self::Amend { .. } => false,
         }
     }
 
@@ -160,9 +196,12 @@ impl Question {
                 | Action::Release { .. }
                 | Action::Read => false,
             },
-            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) | Self::Init => {
-                false
-            }
+            Self::Local(_)
+            | Self::Status
+            | Self::List { .. }
+            | Self::Waiting(_)
+            | Self::Init { .. }
+            | Self::Amend { .. } => false,
         }
     }
 
@@ -177,9 +216,8 @@ impl Question {
                 | Action::Release { .. }
                 | Action::Read => Span::ZERO,
             },
-            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) | Self::Init => {
-                Span::ZERO
-            }
+            Self::Init { patience } | Self::Amend { patience, .. } => patience.since(now),
+            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) => Span::ZERO,
         }
     }
 
@@ -194,7 +232,8 @@ impl Question {
             | Self::Status
             | Self::List { .. }
             | Self::Waiting(_)
-            | Self::Init => None,
+            | Self::Init { .. }
+            | Self::Amend { .. } => None,
         }
     }
 }

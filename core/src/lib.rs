@@ -118,7 +118,9 @@ pub use ballot::{Ballot, COUNTER_END, Token};
 pub use bytes::{Bytes, Key};
 pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
 pub use entry::{Entry, Held, OpId};
-pub use members::{ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId};
+pub use members::{
+    Amendment, Candidate, ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId,
+};
 pub use message::{
     Accepted, Answer, Ask, Body, Change, Copied, Feed, Found, Message, Presence, Relay, Snapshot,
     Source, Tell,

@@ -57,6 +57,37 @@ impl Member {
     }
 }
 
+/// How an operator wants the members to be, by name. The node that is asked knows, or finds out, who they are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Amendment {
+    /// Exactly these, members already or not.
+    Set {
+        /// The nodes that shall vote.
+        masters: Vec<Candidate>,
+        /// The nodes that shall only learn.
+        replicas: Vec<Candidate>,
+    },
+    /// One more replica.
+    Add(Candidate),
+    /// This replica shall vote.
+    Promote(String),
+    /// This master shall only learn.
+    Demote(String),
+    /// This member shall be none.
+    Remove(String),
+    /// The node that has this name now, without the node file that the member of that name had, shall take its place.
+    Replace(Candidate),
+}
+
+/// A node that may or may not be a member.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The operator's name for it.
+    pub name: String,
+    /// Where it listens for other nodes, if the operator says so.
+    pub peer: Option<String>,
+}
+
 /// Who votes and who only learns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Config {

@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use crate::ballot::COUNTER_END;
 use crate::bytes::{Bytes, Key};
 use crate::hash;
-use crate::members::{ClusterId, Epoch, Member, NodeFile, NodeId};
+use crate::members::{Amendment, ClusterId, Epoch, Member, NodeFile, NodeId};
 use crate::message::Message;
 use crate::request::{Holder, KeyRequest, Outcome, Peer, Status};
 use crate::settings::{Limits, Timing};
+use crate::time::Span;
 use crate::view::{Cursor, Page, Waiting};
 
 pub use sense::Item;
@@ -123,6 +124,8 @@ pub enum ClientItem {
     Init {
         /// The client's name for the request.
         call: u64,
+        /// How long the caller waits for the answer.
+        patience: Span,
     },
     /// Nothing but a sign of life; answered with one.
     Beat,
@@ -150,6 +153,15 @@ pub enum ClientItem {
         call: u64,
         /// The key.
         key: Key,
+    },
+    /// Let the cluster have other members.
+    Amend {
+        /// The client's name for the request.
+        call: u64,
+        /// How long the caller waits for the answer.
+        patience: Span,
+        /// Which.
+        amendment: Amendment,
     },
 }
 
@@ -231,6 +243,20 @@ pub enum NodeItem {
         call: u64,
         /// Who.
         waiting: Waiting,
+    },
+    /// The client may not do this. Nothing was done.
+    NotAllowed {
+        /// The client's name for the request; none if the client may not even connect. Then the connection is closed.
+        call: Option<u64>,
+        /// What it lacks, in words for people.
+        why: String,
+    },
+    /// What was asked for makes no sense as things are. Nothing was done.
+    Declined {
+        /// The client's name for the request.
+        call: u64,
+        /// How things are, in words for people.
+        why: String,
     },
 }
 

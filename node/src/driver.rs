@@ -256,7 +256,7 @@ impl Driver {
             Control::HungUp { peer, link } => self.parts.links.hung_up(peer, link),
             Control::Init(answer) => {
                 let ticket = self.parts.desk.open_here(answer);
-                self.init(now, ticket);
+                self.init(now, ticket, Founding::PATIENCE);
             }
             Control::Status(answer) => {
                 if answer.send(self.status(now)).is_err() {
@@ -327,10 +327,14 @@ impl Driver {
                 let status = self.status(now);
                 self.parts.desk.push(connection, &NodeItem::Status { call, status });
             }
-            ClientItem::Init { call } => {
+            ClientItem::Init { call, patience } => {
                 if let Some(ticket) = desk.open(connection, call) {
-                    self.init(now, ticket);
+                    self.init(now, ticket, patience);
                 }
+            }
+            ClientItem::Amend { call, .. } => {
+                let why = "this node cannot change the members on request yet".to_owned();
+                desk.push(connection, &NodeItem::Declined { call, why });
             }
             ClientItem::Beat => desk.push(connection, &NodeItem::Beat),
             ClientItem::Hello(_) => desk.drop_client(connection, "it said hello twice"),
@@ -355,7 +359,7 @@ impl Driver {
     }
 
     /// Somebody wants a new cluster.
-    fn init(&mut self, now: Instant, ticket: Ticket) {
+    fn init(&mut self, now: Instant, ticket: Ticket, patience: Span) {
         let status = self.parts.core.status(now);
         if status.cluster.is_some() {
             // Begun before, or done: the core knows which, and with whom.
@@ -369,7 +373,7 @@ impl Driver {
                 Config { epoch: Epoch(1), masters, replicas, before: Vec::new() },
             );
         } else if self.parts.founding.is_master() {
-            self.parts.founding.ask(now, ticket);
+            self.parts.founding.ask(now, ticket, patience);
         } else {
             let outcome = Outcome::NotDone(NotDone::NotActive);
             self.parts.desk.reply(ticket, outcome);

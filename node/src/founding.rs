@@ -7,9 +7,6 @@ use leasehold_core::{Config, Epoch, Instant, Member, Span, Ticket};
 
 use crate::links::Links;
 
-/// How long `init` waits for masters. Shorter than a caller waits, so that the answer can name who is missing.
-const PATIENCE: Span = Span::from_secs(4);
-
 /// What is known before the cluster is.
 #[derive(Debug)]
 pub(crate) struct Founding {
@@ -30,6 +27,10 @@ pub(crate) enum Ready {
 }
 
 impl Founding {
+    /// The longest that `init` waits for masters, so that the answer can name who is missing while the caller still
+    /// listens.
+    pub(crate) const PATIENCE: Span = Span::from_secs(4);
+
     pub(crate) const fn new(own: Member, masters: Vec<String>, replicas: Vec<String>) -> Self {
         Self { own, masters, replicas, waiting: Vec::new() }
     }
@@ -40,8 +41,10 @@ impl Founding {
     }
 
     /// Somebody asked for it.
-    pub(crate) fn ask(&mut self, now: Instant, ticket: Ticket) {
-        self.waiting.push((ticket, now.after(PATIENCE)));
+    pub(crate) fn ask(&mut self, now: Instant, ticket: Ticket, patience: Span) {
+        // What is left of the caller's patience is for the founding itself.
+        let patience = patience.split(2).min(Self::PATIENCE);
+        self.waiting.push((ticket, now.after(patience)));
     }
 
     /// Nobody waits for this any more. Says whether it had not begun yet.

@@ -10,7 +10,7 @@ use leasehold_core::{
 
 use super::server::Server;
 use super::{SHORT, connect, done, holder, options};
-use crate::{Error, Fault, Owner, Reason, Refusal, clock, labels};
+use crate::{Amended, Amendment, Epoch, Error, Fault, Owner, Reason, Refusal, clock, labels};
 
 /// Answers requests with `outcomes`, one after the other, and returns the actions that were asked for.
 async fn script(server: &Server, outcomes: Vec<Outcome>) -> Vec<Action> {
@@ -190,12 +190,49 @@ async fn init_founds_or_says_why_not() {
         let script = async {
             let mut session = server.welcome(vec![]).await;
             match session.ask().await {
-                Some(ClientItem::Init { call }) => session.say(answer(call)).await,
+                Some(ClientItem::Init { call, patience }) => {
+                    assert!(!patience.is_zero());
+                    session.say(answer(call)).await;
+                }
                 other => panic!("{other:?}"),
             }
             session.idle().await;
         };
         let work = async { connect(&server.address, options()).await.init().await };
+        let (result, ()) = tokio::join!(work, script);
+        assert_eq!(result, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_members_is_done_declined_or_not_allowed() {
+    let why = String::from("no such member");
+    type Answer = fn(u64, String) -> NodeItem;
+    let configured: Answer = |call, _| {
+        let outcome = Outcome::Configured { epoch: Epoch(4), complete: true };
+        NodeItem::Reply { call, outcome }
+    };
+    let declined: Answer = |call, why| NodeItem::Declined { call, why };
+    let not_allowed: Answer = |call, why| NodeItem::NotAllowed { call: Some(call), why };
+    let cases = [
+        (configured, Ok(Amended { epoch: Epoch(4), complete: true })),
+        (declined, Err(Error::Refused(Refusal::Declined(why.clone())))),
+        (not_allowed, Err(Error::NotAllowed(why.clone()))),
+    ];
+    for (answer, expected) in cases {
+        let server = Server::new(1).await;
+        let script = async {
+            let mut session = server.welcome(vec![]).await;
+            let Some(ClientItem::Amend { call: asked, amendment, .. }) = session.ask().await else {
+                panic!("another question")
+            };
+            assert_eq!(amendment, Amendment::Remove("d".into()));
+            session.say(answer(asked, why.clone())).await;
+            session.idle().await;
+        };
+        let work = async {
+            connect(&server.address, options()).await.amend(Amendment::Remove("d".into())).await
+        };
         let (result, ()) = tokio::join!(work, script);
         assert_eq!(result, expected);
     }

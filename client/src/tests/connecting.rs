@@ -91,6 +91,18 @@ async fn a_refused_hello_is_told_in_the_nodes_words() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_not_allowed_rather_than_unable_to_connect() {
+    let server = Server::new(1).await;
+    let work = Client::connect([server.address.as_str()], options());
+    let (result, ()) = tokio::join!(work, async {
+        let mut session = server.accept().await;
+        session.hello().await;
+        session.say(NodeItem::NotAllowed { call: None, why: "who are you?".to_owned() }).await;
+    });
+    assert_eq!(result.map(drop), Err(Error::NotAllowed("who are you?".to_owned())));
+}
+
+#[tokio::test]
 async fn a_node_that_closes_or_says_nothing_is_no_endpoint() {
     let server = Server::new(1).await;
     let (cause, ()) = tokio::join!(refusal_of(&server.address), async {

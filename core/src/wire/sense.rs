@@ -45,6 +45,8 @@ impl Item for NodeItem {
             | Self::Unmet { .. }
             | Self::Topology(_)
             | Self::Waiting { .. }
+            | Self::NotAllowed { .. }
+            | Self::Declined { .. }
             | Self::Beat => true,
         }
     }

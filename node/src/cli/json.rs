@@ -276,6 +276,7 @@ const fn names(error: &Error) -> (&'static str, Option<&'static str>) {
             Some(match refusal {
                 Refusal::Held(_) => "held",
                 Refusal::NotHeld => "not_held",
+                Refusal::Declined(_) => "declined",
                 Refusal::AlreadyFounded { .. } => "already_founded",
             }),
         ),

@@ -62,6 +62,7 @@ fn what(action: &Action, error: &Error) -> String {
             }
         }
         Error::Refused(Refusal::NotHeld) => format!("{key} is not held"),
+        Error::Refused(Refusal::Declined(why)) => text(why.as_bytes()),
         Error::Refused(Refusal::AlreadyFounded { .. }) => {
             "this cluster was initialised before".to_owned()
         }
@@ -110,6 +111,7 @@ fn advice(action: &Action, error: &Error) -> String {
             | Action::Waiters { .. }
             | Action::Status => String::new(),
         },
+        Error::Refused(Refusal::Declined(_)) => String::new(),
         Error::Refused(Refusal::AlreadyFounded { .. }) => {
             "There is nothing to do; look at it with `leasehold status`.".to_owned()
         }

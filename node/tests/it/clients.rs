@@ -139,7 +139,9 @@ async fn init_says_who_was_not_met() {
     let (mut client, _) = Raw::client(node.client_addr()).await;
     let early = client.call(1, "job", lock(1, "me", Span::ZERO)).await;
     assert_eq!(early, Outcome::NotDone(NotDone::NotFounded));
-    client.send(&[ClientItem::Init { call: 2 }, ClientItem::Beat]).await;
+    client
+        .send(&[ClientItem::Init { call: 2, patience: Span::from_secs(1) }, ClientItem::Beat])
+        .await;
     assert_eq!(client.answer().await, Some(NodeItem::Beat));
     let unmet = NodeItem::Unmet { call: 2, masters: vec!["b".into()] };
     assert_eq!(client.answer().await, Some(unmet));

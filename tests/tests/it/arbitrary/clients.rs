@@ -2,7 +2,8 @@
 
 use leasehold_core::wire::{ClientHello, ClientItem, NodeItem, Topology, Welcome};
 use leasehold_core::{
-    Cursor, Epoch, Heard, Lag, Limits, Page, Peer, Status, Waiter, Waiting, Wants,
+    Amendment, Candidate, Cursor, Epoch, Heard, Lag, Limits, Page, Peer, Status, Waiter, Waiting,
+    Wants,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -26,12 +27,32 @@ pub(crate) fn client_item() -> impl Strategy<Value = ClientItem> {
         (call, key_request()).prop_map(|(call, request)| ClientItem::Request { call, request }),
         call.prop_map(|call| ClientItem::Cancel { call }),
         call.prop_map(|call| ClientItem::Status { call }),
-        call.prop_map(|call| ClientItem::Init { call }),
+        (call, span()).prop_map(|(call, patience)| ClientItem::Init { call, patience }),
         (call, bytes()).prop_map(|(call, key)| ClientItem::LocalRead { call, key }),
         (call, bytes(), cursor(), any::<u32>())
             .prop_map(|(call, prefix, from, most)| ClientItem::List { call, prefix, from, most }),
         (call, bytes()).prop_map(|(call, key)| ClientItem::Waiting { call, key }),
+        (call, span(), amendment()).prop_map(|(call, patience, amendment)| ClientItem::Amend {
+            call,
+            patience,
+            amendment
+        }),
         Just(ClientItem::Beat),
+    ]
+}
+
+fn amendment() -> impl Strategy<Value = Amendment> {
+    let candidate = || {
+        ("[a-z]{1,4}", option::of("\\PC{0,9}")).prop_map(|(name, peer)| Candidate { name, peer })
+    };
+    prop_oneof![
+        (vec(candidate(), 0..3), vec(candidate(), 0..3))
+            .prop_map(|(masters, replicas)| Amendment::Set { masters, replicas }),
+        candidate().prop_map(Amendment::Add),
+        "[a-z]{1,4}".prop_map(Amendment::Promote),
+        "[a-z]{1,4}".prop_map(Amendment::Demote),
+        "[a-z]{1,4}".prop_map(Amendment::Remove),
+        candidate().prop_map(Amendment::Replace),
     ]
 }
 
@@ -142,6 +163,9 @@ pub(crate) fn node_item() -> impl Strategy<Value = NodeItem> {
             .prop_map(|(call, holder)| NodeItem::LocalRead { call, holder }),
         (any::<u64>(), option::of(page())).prop_map(|(call, page)| NodeItem::Page { call, page }),
         (any::<u64>(), waiting()).prop_map(|(call, waiting)| NodeItem::Waiting { call, waiting }),
+        (option::of(any::<u64>()), "\\PC{0,30}")
+            .prop_map(|(call, why)| NodeItem::NotAllowed { call, why }),
+        (any::<u64>(), "\\PC{0,30}").prop_map(|(call, why)| NodeItem::Declined { call, why }),
         Just(NodeItem::Beat),
     ]
 }

@@ -249,6 +249,7 @@ impl From<Unreachable> for Error {
         let stranger = unreachable.0.iter().find_map(|(_, cause)| match cause {
             Cause::NotAllowed(why) => Some(why.clone()),
             Cause::Connect(_)
+            | Cause::Tls(_)
             | Cause::TimedOut
             | Cause::Refused(_)
             | Cause::Version(_)

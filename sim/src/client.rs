@@ -173,6 +173,12 @@ impl Client {
         self.wake
     }
 
+    /// Whether it waits for an answer.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.flight.is_some()
+    }
+
     /// The process dies and another takes its place, which remembers nothing. Returns the sendings that were open.
     pub fn vanish(&mut self, now: Instant) -> Vec<u64> {
         let open = self.flight.take().map(|flight| flight.calls).unwrap_or_default();

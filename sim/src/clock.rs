@@ -58,6 +58,17 @@ impl Clock {
         clock
     }
 
+    /// The same clock with one rate for ever, `ppm` beside true time and never beyond the bound.
+    #[must_use]
+    pub fn steady(mut self, ppm: i64) -> Self {
+        let drift = i64::try_from(self.drift).unwrap_or(0);
+        let rate = MILLION.saturating_add_signed(ppm.clamp(-drift, drift));
+        self.pinned = Some(rate);
+        let start = self.pieces.first().map_or(0, |piece| piece.local);
+        self.restart(0, start);
+        self
+    }
+
     /// The machine starts anew at true time `time`, with its clock at `local`.
     pub fn restart(&mut self, time: u64, local: u64) {
         self.pieces.clear();

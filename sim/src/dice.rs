@@ -33,6 +33,8 @@ pub enum Stream {
     Change,
     /// Restart times within a fault.
     Restart(usize),
+    /// The chains of a scripted client's locks.
+    Chain(usize),
 }
 
 impl Stream {
@@ -50,6 +52,7 @@ impl Stream {
             Self::Operator => (10, 0, 0),
             Self::Restart(a) => (11, a, 0),
             Self::Change => (12, 0, 0),
+            Self::Chain(a) => (13, a, 0),
         };
         (tag << 56) | (wide(a) << 28) | wide(b)
     }

@@ -39,6 +39,8 @@ pub struct Fault {
     pub until: u64,
     /// What it is.
     pub kind: Kind,
+    /// Which dice say how long a crashed node takes to start again.
+    pub die: usize,
 }
 
 /// What can go wrong.
@@ -139,10 +141,13 @@ pub fn draw(dice: Dice, scenario: &Scenario) -> Vec<Fault> {
             let from = roll.between(earliest, scenario.quiet * 9 / 10);
             let length = draw_length(&mut roll, kind, scenario);
             let until = (from + length).min(scenario.quiet);
-            faults.push(Fault { from, until, kind: draw_kind(&mut roll, kind, scenario) });
+            faults.push(Fault { from, until, kind: draw_kind(&mut roll, kind, scenario), die: 0 });
         }
     }
     faults.sort_by_key(|fault| fault.from);
+    for (number, fault) in faults.iter_mut().enumerate() {
+        fault.die = number;
+    }
     faults
 }
 

@@ -18,11 +18,13 @@
               the simulator that should stop it"
 )]
 
+pub mod actor;
 pub mod check;
 pub mod client;
 pub mod clock;
 pub mod dice;
 pub mod fault;
+pub mod film;
 pub mod history;
 pub mod host;
 mod judge;
@@ -36,6 +38,8 @@ pub mod queue;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod scribe;
+pub mod script;
 pub mod trace;
 pub mod world;
 

@@ -15,6 +15,8 @@ pub struct Network {
     /// Whom each node reaches not at all, and how much slower each is reached.
     cut: [Nodes; MAX_NODES],
     slow: [u64; MAX_NODES],
+    /// Whether the weather did something to the last message.
+    pub(crate) odd: bool,
 }
 
 impl Network {
@@ -23,7 +25,7 @@ impl Network {
     pub fn new(dice: Dice, nodes: usize, clients: usize) -> Self {
         let width = nodes + clients;
         let cut = [Nodes::default(); MAX_NODES];
-        Self { dice, sent: vec![0; width * width], width, cut, slow: [0; MAX_NODES] }
+        Self { dice, sent: vec![0; width * width], width, cut, slow: [0; MAX_NODES], odd: false }
     }
 
     /// The faults that are `active` shape the network from now on.
@@ -94,17 +96,20 @@ impl Network {
         *sent += 1;
         let mut roll = self.dice.roll(stream, *sent);
         let usual = weather.base + roll.below(weather.jitter);
+        self.odd = false;
         if weather.loss | weather.duplicates | weather.late == 0 {
             return [Some(usual), None];
         }
         if roll.chance(weather.loss) {
             counts.meet(Mark::Lost);
+            self.odd = true;
             return [None, None];
         }
         let late = roll.chance(weather.late);
         let doubled = roll.chance(weather.duplicates);
         let delay = roll.magnitude(weather.jitter, weather.latest);
         let second = weather.base + roll.magnitude(weather.jitter, weather.jitter * 64);
+        self.odd = late || doubled;
         if late {
             counts.meet(Mark::Late);
         }

@@ -9,6 +9,7 @@ use leasehold_core::{
 
 use crate::dice::{Stream, mix, wide};
 use crate::fault::{Kind, Nodes};
+use crate::film::Spoken;
 use crate::host::Asker;
 use crate::marks::Mark;
 use crate::scenario::MS;
@@ -88,7 +89,10 @@ impl World<'_> {
                 Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
                 Effect::Persist(mark, file) => self.persist(number, mark, file),
                 Effect::Event(Event::Expired { .. }) => self.counts.meet(Mark::Expired),
-                Effect::Event(Event::Standing(standing)) => self.count_standing(number, standing),
+                Effect::Event(Event::Standing(standing)) => {
+                    self.film_moment(Some(number), "standing", || format!("{standing:?}"));
+                    self.count_standing(number, standing);
+                }
                 Effect::Event(Event::Configured(_)) => self.counts.meet(Mark::Adoptions),
                 Effect::Event(
                     Event::Held { .. } | Event::Released { .. } | Event::ClockRate { .. },
@@ -153,13 +157,17 @@ impl World<'_> {
                 continue;
             }
             host.paused = paused;
+            let word = if paused { "pause" } else { "resume" };
             if paused {
                 host.wake = None;
                 self.counts.meet(Mark::Pauses);
+            }
+            self.film_moment(Some(number), word, || word.to_owned());
+            if paused {
                 continue;
             }
             // One batch: the clock is read once, after everything was received.
-            for (sent, input) in std::mem::take(&mut host.inbox) {
+            for (sent, input) in std::mem::take(&mut self.hosts[number].inbox) {
                 let now = self.read_clock(number, sent);
                 self.step(number, now, input);
             }
@@ -189,7 +197,8 @@ impl World<'_> {
             }
         }
         let weather = self.weather(false);
-        let [first, second] = self.network.between_nodes(from, to, &weather, &mut self.counts);
+        let fate = self.network.between_nodes(from, to, &weather, &mut self.counts);
+        let [first, second] = self.bend(from, to, fate, || Spoken::Message(&message));
         let sent = self.now;
         if let Some(delay) = second {
             let message = message.clone();
@@ -295,6 +304,7 @@ impl World<'_> {
             self.counts.meet(Mark::Crashes);
             let who = || format!("n{number}");
             self.trace.line(self.now, None, who, || format!("CRASH, {open} answers owed"));
+            self.film_moment(Some(number), "crash", || format!("crash, {open} answers owed"));
         }
     }
 
@@ -310,6 +320,7 @@ impl World<'_> {
             self.counts.meet(Mark::FilesGone);
             let who = || format!("n{number}");
             self.trace.line(self.now, None, who, || "the node file is lost".into());
+            self.film_moment(Some(number), "lost", || "the node file is lost".to_owned());
         }
     }
 
@@ -319,9 +330,13 @@ impl World<'_> {
         if host.node.is_some() || held {
             return;
         }
+        if let Some(film) = &mut self.film {
+            film.clock_ends(number, self.now, &host.clock);
+        }
         host.boot(number, self.now, self.plan.settings, self.dice, self.plan.wall_error);
         let (file, last) = (&host.durable, host.last);
         self.trace.line(self.now, Some(last), || format!("n{number}"), || format!("BOOT {file:?}"));
+        self.film_boot(number);
         if self.hosts[number].boots > 1 {
             self.counts.meet(Mark::Restarts);
         }

@@ -13,6 +13,7 @@ use crate::fault::Nodes;
 use crate::host::Asker;
 use crate::marks::Mark;
 use crate::scenario::{MS, Profile, SECOND};
+use crate::script::Wish;
 use crate::world::{Happening, World, member};
 
 /// How long it takes until all members, and not just a quorum, have come along.
@@ -52,6 +53,8 @@ pub enum Kind {
     Repair,
     /// Anything.
     Shuffle,
+    /// What a script says.
+    Exactly(Wish),
 }
 
 /// The operator's changes, ordered by their time.
@@ -90,13 +93,6 @@ pub fn draw(dice: Dice, possible: bool, profile: Profile, quiet: u64) -> Vec<Cha
         .collect();
     changes.sort_by_key(|change| change.at);
     changes
-}
-
-/// Which nodes shall vote, and which only learn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wish {
-    masters: Nodes,
-    replicas: Nodes,
 }
 
 /// A change under way, as far as the operator knows.
@@ -147,6 +143,12 @@ impl Operator {
             last: None,
             done_at: 0,
         }
+    }
+
+    /// What is wanted now.
+    #[must_use]
+    pub const fn wish(&self) -> Wish {
+        self.wish
     }
 
     /// Whether `node` is to vote in the end.
@@ -225,7 +227,12 @@ impl World<'_> {
             self.queue.push(self.now + 300 * MS, Happening::Change(number));
             return;
         }
-        self.operator.wish = self.resolve(change.kind, number);
+        self.operator.wish = if let Kind::Exactly(wish) = change.kind {
+            wish
+        } else {
+            self.resolve(change.kind, number)
+        };
+        self.film_change(number);
         let until = change.until.max(self.now + 500 * MS);
         self.begin_campaign(until);
     }

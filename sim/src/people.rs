@@ -5,10 +5,12 @@ use leasehold_core::{
     Token,
 };
 
-use crate::client::{Client, ClientEffect, ClientInput};
+use crate::actor::Player;
+use crate::client::{ClientEffect, ClientInput};
 use crate::clock::Clock;
 use crate::dice::wide;
 use crate::fault::Kind;
+use crate::film::Spoken;
 use crate::history::{Belief, Call, Op, OpIndex, Verdict};
 use crate::host::Asker;
 use crate::marks::Mark;
@@ -17,12 +19,12 @@ use crate::world::{Happening, World};
 /// A client with its machine.
 #[derive(Debug)]
 pub struct Person {
-    client: Client,
-    clock: Clock,
+    pub(crate) client: Player,
+    pub(crate) clock: Clock,
     /// Whether the process stands still.
-    paused: bool,
+    pub(crate) paused: bool,
     /// Whether it died, and has no successor yet.
-    gone: bool,
+    pub(crate) gone: bool,
     inbox: Vec<ClientInput>,
     wake: Option<u64>,
     /// The place in the history of each of its sendings, with its clock before it sent.
@@ -32,7 +34,7 @@ pub struct Person {
 impl Person {
     /// A client and its clock.
     #[must_use]
-    pub const fn new(client: Client, clock: Clock) -> Self {
+    pub const fn new(client: Player, clock: Clock) -> Self {
         Self {
             client,
             clock,
@@ -42,6 +44,22 @@ impl Person {
             wake: None,
             sent: Vec::new(),
         }
+    }
+}
+
+/// Whether an operation is over with this input in any case.
+fn concludes(input: &ClientInput) -> bool {
+    match input {
+        ClientInput::Answer { outcome, .. } => match outcome {
+            Outcome::Done(_)
+            | Outcome::Found(_)
+            | Outcome::Woken(_)
+            | Outcome::Refused(_)
+            | Outcome::Founded(_)
+            | Outcome::Configured { .. } => true,
+            Outcome::NotDone(_) | Outcome::Unknown => false,
+        },
+        ClientInput::Tick | ClientInput::Bounced { .. } | ClientInput::Retire => false,
     }
 }
 
@@ -76,6 +94,7 @@ impl World<'_> {
         }
         self.founded = true;
         self.trace.line(self.now, None, String::new, || "the cluster is founded".into());
+        self.film_moment(None, "founded", || "the cluster is founded".to_owned());
         for client in 0..self.people.len() {
             self.arrange_client(client);
         }
@@ -99,7 +118,18 @@ impl World<'_> {
         let now = person.clock.read(self.now);
         let who = || format!("c{number}");
         self.trace.line(self.now, Some(now), who, || format!("<- {input:?}"));
+        let waited = self.film.is_some() && person.client.waits();
+        let conclusive = self.film.is_some() && concludes(&input);
         person.client.handle(now, input, &self.around, &mut self.acts);
+        if waited && !conclusive && !person.client.waits() {
+            self.film_giving_up(number);
+        }
+        self.act_all(number, now);
+        self.arrange_client(number);
+    }
+
+    /// Lets happen what a client wants.
+    pub(crate) fn act_all(&mut self, number: usize, now: Instant) {
         let mut acts = std::mem::take(&mut self.acts);
         for act in acts.drain(..) {
             self.trace.line(
@@ -111,13 +141,13 @@ impl World<'_> {
             self.act(number, now, act);
         }
         self.acts = acts;
-        self.arrange_client(number);
     }
 
     fn act(&mut self, number: usize, now: Instant, act: ClientEffect) {
         match act {
             ClientEffect::Send { call, to, key, request } => {
                 let op = self.note(number, key, &request.action);
+                self.film_sending(number, call, to, key, &request);
                 let person = &mut self.people[number];
                 let (_, _, lease) = noted(&request.action);
                 let drift = self.plan.settings.timing.max_clock_drift;
@@ -128,7 +158,10 @@ impl World<'_> {
                 person.sent.push((op, now));
                 self.dispatch(number, call, op, to, request);
             }
-            ClientEffect::Cancel { call } => self.withdraw(number, call),
+            ClientEffect::Cancel { call } => {
+                self.film_cancel(number, call);
+                self.withdraw(number, call);
+            }
             ClientEffect::Believe { key, token, until } => {
                 let until = self.people[number].clock.when(until);
                 let belief = Belief { key, client: number, token, from: self.now, until };
@@ -198,9 +231,9 @@ impl World<'_> {
         to: usize,
         request: KeyRequest,
     ) {
-        let weather = self.weather(true);
         let from = self.hosts.len() + client;
-        if let Some(delay) = self.network.with_client(from, to, &weather, &mut self.counts) {
+        let note = Spoken::Request(&request, self.history.ops[op].key);
+        if let Some(delay) = self.travel_with_client(from, to, note) {
             let sent = self.now;
             let arrival = Happening::Arrive { client, call, op, to, request, sent };
             self.queue.push(sent + delay, arrival);
@@ -242,8 +275,9 @@ impl World<'_> {
             self.history.ops[op].cancelled = true;
         }
         let to = self.routes[op].map_or(0, |(node, ..)| node);
-        let (weather, from) = (self.weather(true), self.hosts.len() + client);
-        if let Some(delay) = self.network.with_client(from, to, &weather, &mut self.counts) {
+        let from = self.hosts.len() + client;
+        let note = Spoken::Cancel(self.history.ops[op].key);
+        if let Some(delay) = self.travel_with_client(from, to, note) {
             self.queue.push(self.now + delay, Happening::Cancel { op });
         }
     }
@@ -291,9 +325,9 @@ impl World<'_> {
         let noted = &mut self.history.ops[op];
         noted.answered = Some(self.now);
         noted.verdict = verdict;
-        let weather = self.weather(true);
         let to = self.hosts.len() + client;
-        if let Some(delay) = self.network.with_client(node, to, &weather, &mut self.counts) {
+        let note = Spoken::Outcome(&outcome, self.history.ops[op].key);
+        if let Some(delay) = self.travel_with_client(node, to, note) {
             self.queue.push(self.now + delay, Happening::Reply { client, call, outcome });
         }
     }
@@ -425,6 +459,7 @@ impl World<'_> {
             for input in std::mem::take(&mut person.inbox) {
                 self.feed_client(number, input);
             }
+            self.catch_up(number);
             self.tick_client(number);
         }
     }

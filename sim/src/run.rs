@@ -6,6 +6,8 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::film::Film;
+use crate::history::History;
 use crate::report::{Report, Tally};
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -13,34 +15,64 @@ use crate::world::World;
 /// Runs one seed.
 #[must_use]
 pub fn run_seed(seed: u64) -> Report {
-    run(seed, false).0
+    run(&Scenario::draw(seed), Look::default()).report
 }
 
 /// Runs one seed and tells what happened, line by line, with the verdict at the end.
 #[must_use]
 pub fn replay(seed: u64) -> (Report, String) {
-    let (report, mut text) = run(seed, true);
-    text.push_str(&report.verdict());
-    text.push('\n');
-    (report, text)
+    let run = run(&Scenario::draw(seed), Look { trace: true, ..Look::default() });
+    (run.report, run.text)
 }
 
-fn run(seed: u64, traced: bool) -> (Report, String) {
-    let plan = Scenario::draw(seed);
-    let mut world = World::new(&plan, traced);
+/// How closely a run is looked at. That changes nothing about the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// Whether to tell what happened, line by line.
+    pub trace: bool,
+    /// Whether to keep what a script is made of.
+    pub film: bool,
+    /// Whether to keep what a picture is made of.
+    pub picture: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Run {
+    /// The verdict.
+    pub report: Report,
+    /// What happened, line by line, if that was wanted.
+    pub text: String,
+    /// What it looked like, if that was wanted.
+    pub film: Option<Box<Film>>,
+    /// What was asked, answered and believed.
+    pub history: History,
+}
+
+/// Runs a scenario, drawn or written.
+#[must_use]
+pub fn run(plan: &Scenario, look: Look) -> Run {
+    let mut world = World::new(plan, look.trace);
+    if look.film || look.picture {
+        let lanes = plan.nodes() + plan.clients.len();
+        world.film = Some(Box::new(Film::new(look.picture, lanes)));
+    }
     listen_to_panics();
     LISTENING.with_borrow_mut(|said| *said = Some(String::new()));
     let end = catch_unwind(AssertUnwindSafe(|| world.run()));
     let said = LISTENING.with_borrow_mut(Option::take).unwrap_or_default();
     if end.is_err() {
         world.violate("a panic", said);
+        world.film_ends();
     }
-    let World { now, events, counts, violations, trace, .. } = world;
-    let hash = trace.hash();
-    let profile = plan.profile.name();
+    let World { now, events, counts, violations, trace, film, history, .. } = world;
+    let (seed, hash, profile) = (plan.seed, trace.hash(), plan.profile.name());
     let report = Report { seed, profile, events, simulated: now, hash, counts, violations };
-    let described = if traced { format!("{plan:#?}\n") } else { String::new() };
-    (report, described + &trace.into_text())
+    let mut text = trace.into_text();
+    if look.trace {
+        text = format!("{plan:#?}\n{text}{}\n", report.verdict());
+    }
+    Run { report, text, film, history }
 }
 
 thread_local! {

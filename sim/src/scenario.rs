@@ -9,6 +9,7 @@ use leasehold_core::{Drift, Limits, Settings, Span, Timing};
 use crate::dice::{Dice, Roll, Stream};
 use crate::fault::{self, Fault, Nodes};
 use crate::operator::{self, Change};
+use crate::script::Script;
 
 /// Milliseconds in microseconds.
 pub const MS: u64 = 1_000;
@@ -80,7 +81,7 @@ pub struct Weather {
 }
 
 /// The nature of one client.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Habits {
     /// Whether it calls itself what others call themselves, too.
     pub shared: bool,
@@ -105,13 +106,14 @@ pub struct Habits {
 }
 
 /// Which node a client talks to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// The same until it fails.
     Sticky,
     /// The key's home.
     Home,
     /// Any.
+    #[default]
     Any,
 }
 
@@ -158,6 +160,8 @@ pub struct Scenario {
     pub wire: u64,
     /// Whether clients wait for keys.
     pub blocking: bool,
+    /// What is written out instead of drawn.
+    pub script: Option<Script>,
 }
 
 impl Scenario {
@@ -225,6 +229,7 @@ impl Scenario {
             faults: Vec::new(),
             wire: roll.magnitude(8, 128),
             blocking,
+            script: None,
         };
         scenario.faults = fault::draw(dice, &scenario);
         scenario

@@ -12,11 +12,13 @@ use leasehold_core::{
     NodeFile, NodeId, Outcome,
 };
 
+use crate::actor::{Actor, Player};
 use crate::check::Violation;
 use crate::client::{Client, ClientEffect, Surroundings};
 use crate::clock::Clock;
 use crate::dice::{Dice, Stream, wide};
 use crate::fault::{Kind, Nodes};
+use crate::film::{Film, Said};
 use crate::history::{History, OpIndex};
 use crate::host::Host;
 use crate::marks::{Counts, Mark};
@@ -26,6 +28,7 @@ use crate::people::Person;
 use crate::probe::Probe;
 use crate::queue::Queue;
 use crate::scenario::{MS, SECOND, Scenario, Weather};
+use crate::script::Move;
 use crate::trace::Trace;
 
 /// More events than any healthy run has.
@@ -55,6 +58,8 @@ pub(crate) enum Happening {
     Bounce { client: usize, call: u64 },
     /// A client's deadline.
     ClientWakes(usize),
+    /// A scripted client's next move; `.2` when all else that happens at the same time has happened.
+    Act(usize, Move, bool),
     /// A fault begins, or ends.
     Fault { number: usize, begins: bool },
     /// Nodes crash.
@@ -75,6 +80,8 @@ pub(crate) enum Happening {
     Probe,
     /// Nothing may be left.
     End,
+    /// The script is at its end.
+    Stop,
 }
 
 /// A run under way.
@@ -114,6 +121,10 @@ pub struct World<'a> {
     pub trace: Trace,
     /// Things that happened.
     pub events: u64,
+    /// What a picture or a script is made of, if anybody wants one.
+    pub film: Option<Box<Film>>,
+    /// Messages so far, by link and kind, where a script or a film counts them.
+    pub(crate) said: Said,
 }
 
 impl<'a> World<'a> {
@@ -124,7 +135,12 @@ impl<'a> World<'a> {
         let drift = u64::from(plan.settings.timing.max_clock_drift.ppm());
         let clock = |number: usize| {
             let pinned = plan.pinned.get(number).copied().flatten();
-            Clock::new(dice, number, drift, pinned)
+            let clock = Clock::new(dice, number, drift, pinned);
+            let script = plan.script.as_ref();
+            match script.and_then(|script| script.clocks.get(number).copied().flatten()) {
+                Some(ppm) => clock.steady(ppm),
+                None => clock,
+            }
         };
         let nodes = plan.nodes();
         let id = |number: usize| NodeId(dice.roll(Stream::Boot(number), 0).bits());
@@ -138,7 +154,11 @@ impl<'a> World<'a> {
         let people = plan.clients.iter().enumerate().map(|(number, habits)| {
             let mut clock = clock(nodes + number);
             let now = clock.read(0);
-            Person::new(Client::new(number, *habits, dice, nodes, now), clock)
+            let player = match &plan.script {
+                Some(_) => Player::Scripted(Box::new(Actor::new(number, dice))),
+                None => Player::Drawn(Box::new(Client::new(number, *habits, dice, nodes, now))),
+            };
+            Person::new(player, clock)
         });
         let mut roll = dice.roll(Stream::Operator, 0);
         let around = Surroundings {
@@ -176,6 +196,8 @@ impl<'a> World<'a> {
             violations: Vec::new(),
             trace: Trace::new(traced),
             events: 0,
+            film: None,
+            said: Said::default(),
         }
     }
 
@@ -194,6 +216,7 @@ impl<'a> World<'a> {
             self.queue.push(fault.from, Happening::Fault { number, begins: true });
             self.queue.push(fault.until, Happening::Fault { number, begins: false });
         }
+        self.begin_script();
         while !self.ended
             && let Some((time, thing)) = self.queue.pop()
         {
@@ -206,6 +229,7 @@ impl<'a> World<'a> {
             }
             self.happen(thing);
         }
+        self.film_ends();
         self.judge();
     }
 
@@ -237,12 +261,18 @@ impl<'a> World<'a> {
             Happening::Quiet => self.be_quiet(),
             Happening::Probe => self.begin_probe(),
             Happening::End => self.judge_records(),
+            Happening::Act(client, step, true) => self.act_out(client, step),
+            Happening::Act(client, step, false) => {
+                self.queue.push(self.now, Happening::Act(client, step, true));
+            }
+            Happening::Stop => self.ended = true,
         }
     }
 
     pub(crate) fn violate(&mut self, rule: &'static str, story: String) {
         let line = format!("VIOLATION of {rule}: {story}");
         self.trace.line(self.now, None, String::new, || line);
+        self.film_violation();
         self.violations.push(Violation { rule, story });
     }
 
@@ -278,8 +308,8 @@ impl<'a> World<'a> {
             }
             Kind::Crash { nodes, .. } if begins => self.crash(nodes),
             Kind::Lose(node) if begins => self.lose(node),
-            Kind::Lose(node) => self.restart(number, Nodes::default().with(node)),
-            Kind::Crash { nodes, .. } => self.restart(number, nodes),
+            Kind::Lose(node) => self.restart(fault.die, Nodes::default().with(node)),
+            Kind::Crash { nodes, .. } => self.restart(fault.die, nodes),
             Kind::WrongHint { node, peer } if node != peer => {
                 self.queue.push(self.now, Happening::Hint { node, peer, flap: false });
             }
@@ -289,9 +319,9 @@ impl<'a> World<'a> {
         self.hints();
     }
 
-    fn restart(&mut self, number: usize, nodes: Nodes) {
+    fn restart(&mut self, die: usize, nodes: Nodes) {
         for node in (0..self.hosts.len()).filter(|node| nodes.has(*node)) {
-            let mut roll = self.dice.roll(Stream::Restart(number), wide(node));
+            let mut roll = self.dice.roll(Stream::Restart(die), wide(node));
             self.queue.push(self.now + roll.magnitude(100, 100 * MS), Happening::Boot(node));
         }
     }
@@ -305,6 +335,7 @@ impl<'a> World<'a> {
 
     fn be_quiet(&mut self) {
         self.quiet = true;
+        self.film_moment(None, "quiet", || "all faults end, clients retire".to_owned());
         self.trace.line(self.now, None, String::new, || "all faults end, clients retire".into());
         self.retire_clients();
         self.hints();

@@ -4,11 +4,11 @@ use crate::dice::{Dice, Roll, Stream};
 use crate::scenario::{MS, Profile, SECOND, Scenario};
 
 /// The most nodes that a run has.
-pub const MAX_NODES: usize = 8;
+pub const MAX_NODES: usize = 12;
 
 /// A set of nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Nodes(pub u8);
+pub struct Nodes(pub u16);
 
 impl Nodes {
     /// Whether `node` is one of them.
@@ -73,6 +73,8 @@ pub enum Kind {
     },
     /// Writing the node file takes so much longer, in microseconds.
     SlowDisk(Nodes, u64),
+    /// Writing the node file fails. The driver tries again, and acknowledges nothing before it succeeds.
+    FailDisk(Nodes),
     /// This client's process dies; another one takes its place when the fault is over.
     Vanish {
         /// Which client.
@@ -94,23 +96,26 @@ struct Likely {
     disk: u64,
     vanish: u64,
     lose: u64,
+    fail: u64,
 }
 
 #[rustfmt::skip]
 const fn likely(profile: Profile) -> Likely {
-    let (cut, slow, pause, pause_client, crash, majority, hint, disk, vanish, lose) = match profile {
-        Profile::Calm          => ( 5,   5,   5,   5,  10,   0,  5,  5, 20,  0),
-        Profile::Lossy         => (30,  30,  20,  20,  60,  15, 20, 20, 40,  5),
-        Profile::Partitions    => (100, 30,  20,  20,  60,  15, 50, 20, 40, 10),
-        Profile::Crash         => (30,  20,  20,  20, 100,  20, 20, 40, 40, 15),
-        Profile::MajorityCrash => (30,  20,  20,  20, 100, 100, 20, 40, 40, 15),
-        Profile::Slow          => (20, 100,  80,  60,  60,  15, 30, 80, 30, 10),
-        Profile::Edge          => (30,  30,  50,  50,  60,  20, 20, 20, 30,  5),
-        Profile::Reconfigure   => (50,  20,  30,  20,  80,  15, 20, 40, 20, 60),
-        Profile::Rivals        => (30,  30,  20,  20,  40,  10,  0, 10, 20,  0),
-        Profile::Mixed         => (60,  40,  60,  40,  90,  30, 40, 40, 50, 25),
+    let (cut, slow, pause, pause_client, crash, majority, hint, disk, vanish, lose, fail) = match profile {
+        Profile::Calm          => ( 5,   5,   5,   5,  10,   0,  5,  5, 20,  0,  5),
+        Profile::Lossy         => (30,  30,  20,  20,  60,  15, 20, 20, 40,  5, 10),
+        Profile::Partitions    => (100, 30,  20,  20,  60,  15, 50, 20, 40, 10, 10),
+        Profile::Crash         => (30,  20,  20,  20, 100,  20, 20, 40, 40, 15, 30),
+        Profile::MajorityCrash => (30,  20,  20,  20, 100, 100, 20, 40, 40, 15, 30),
+        Profile::Slow          => (20, 100,  80,  60,  60,  15, 30, 80, 30, 10, 40),
+        Profile::Edge          => (30,  30,  50,  50,  60,  20, 20, 20, 30,  5, 10),
+        Profile::Reconfigure   => (50,  20,  30,  20,  80,  15, 20, 40, 20, 60, 30),
+        Profile::Rivals        => (30,  30,  20,  20,  40,  10,  0, 10, 20,  0,  5),
+        Profile::Ordinary      => (30,  20,  20,  20,  60,  10, 10, 10, 30,  0, 10),
+        Profile::Beyond        => (30,  20,  40, 100,  60,  20, 20, 20, 20, 10, 10),
+        Profile::Mixed         => (60,  40,  60,  40,  90,  30, 40, 40, 50, 25, 25),
     };
-    Likely { cut, slow, pause, pause_client, crash, majority, hint, disk, vanish, lose }
+    Likely { cut, slow, pause, pause_client, crash, majority, hint, disk, vanish, lose, fail }
 }
 
 /// The faults of `scenario`, ordered by their beginning.
@@ -130,6 +135,7 @@ pub fn draw(dice: Dice, scenario: &Scenario) -> Vec<Fault> {
         (odds.disk, 7),
         (odds.vanish, 8),
         (odds.lose, 9),
+        (odds.fail, 10),
     ];
     let mut faults = Vec::new();
     for (percent, kind) in kinds {
@@ -181,6 +187,7 @@ fn draw_kind(roll: &mut Roll, kind: u64, scenario: &Scenario) -> Kind {
             Kind::SlowDisk(if roll.one_in(2) { some } else { one }, roll.magnitude(MS, timeout * 2))
         }
         9 => Kind::Lose(roll.index(nodes)),
+        10 => Kind::FailDisk(if roll.one_in(3) { some } else { one }),
         _ => {
             let client = roll.index(scenario.clients.len());
             Kind::Vanish { client, noticed: roll.one_in(2) }

@@ -170,6 +170,19 @@ impl History {
         }
     }
 
+    /// A client that slept acts on what it believed when it fell asleep. Returns how many beliefs that makes too long.
+    pub fn oversleep(&mut self, client: usize, slept: (u64, u64)) -> u64 {
+        let (from, until) = slept;
+        let mut overslept = 0;
+        for belief in self.beliefs.iter_mut().filter(|belief| belief.client == client) {
+            if belief.from <= from && (from..until).contains(&belief.until) {
+                belief.until = until;
+                overslept += 1;
+            }
+        }
+        overslept
+    }
+
     /// A client gives up, at `now`, whatever it believes about `token`.
     pub fn disbelieve(&mut self, key: usize, client: usize, token: Token, now: u64) {
         for belief in &mut self.beliefs {

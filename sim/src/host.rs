@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 
-use leasehold_core::{Boot, Input, Instant, Mark, Node, NodeFile, NodeId, Settings, Span, Ticket};
+use leasehold_core::{
+    Boot, Input, Instant, Mark, Node, NodeFile, NodeId, Settings, Span, Ticket, Token,
+};
 
 use crate::check::Violation;
 use crate::clock::Clock;
@@ -48,6 +50,15 @@ pub struct Asked {
 /// tick of 1,024 µs late.
 const LATENESS: Span = Span::from_micros(1_100);
 
+/// How wrong the wall clock may be that a boot finds.
+#[derive(Clone, Copy, Debug)]
+pub struct Wall {
+    /// By so many microseconds.
+    pub error: u64,
+    /// Whether it may have started in 1970.
+    pub dead: bool,
+}
+
 /// A machine with a node.
 #[derive(Debug)]
 pub struct Host {
@@ -61,8 +72,8 @@ pub struct Host {
     pub boots: u64,
     /// What is on disk.
     pub durable: NodeFile,
-    /// What is on its way to the disk: when it is there, its mark, and the file.
-    pub writing: VecDeque<(u64, Mark, NodeFile)>,
+    /// What is on its way to the disk: the first is being written, the others wait.
+    pub writing: VecDeque<(Mark, NodeFile)>,
     /// Files written so far.
     pub writes: u64,
     /// Whether the process stands still.
@@ -82,6 +93,10 @@ pub struct Host {
     pub asked: Vec<Asked>,
     /// What the node was last told about each link.
     pub told: Vec<Option<NodeId>>,
+    /// Whether it is a replica, as far as it said.
+    pub learns: bool,
+    /// Tokens of leases that ended by themselves here, and were not settled yet.
+    pub dead: Vec<Token>,
     /// The incarnations whose files were lost.
     pub past: Vec<NodeId>,
     /// The first requests of `asked` that all are answered.
@@ -108,24 +123,22 @@ impl Host {
             wake: None,
             asked: Vec::new(),
             told: vec![None; nodes],
+            learns: false,
+            dead: Vec::new(),
             past: Vec::new(),
             settled: 0,
         }
     }
 
-    /// Starts the node with what is on disk. `wall_error` is how far the wall clock may be off.
-    pub fn boot(
-        &mut self,
-        number: usize,
-        time: u64,
-        settings: Settings,
-        dice: Dice,
-        wall_error: u64,
-    ) {
+    /// Starts the node with what is on disk, and the wall clock that it finds.
+    pub fn boot(&mut self, number: usize, time: u64, settings: Settings, dice: Dice, wall: Wall) {
         self.boots += 1;
         let mut roll = dice.roll(Stream::Boot(number), self.boots);
         // 14 November 2023, give or take.
-        let wall_clock = 1_700_000_000_000_000 + time + roll.below(2 * wall_error) - wall_error;
+        let error = wall.error;
+        let wall_clock = 1_700_000_000_000_000 + time + roll.below(2 * error) - error;
+        let dead = wall.dead && dice.roll(Stream::Boot(number), self.boots << 32).one_in(2);
+        let wall_clock = if dead { time } else { wall_clock };
         self.clock.restart(time, roll.magnitude(1_000, 1 << 40));
         self.last = self.clock.read(time);
         self.booted = self.last;
@@ -139,11 +152,12 @@ impl Host {
     /// The process dies. Of the writes under way the disk keeps the first `kept`.
     pub fn crash(&mut self, kept: usize) -> usize {
         self.writing.truncate(kept);
-        if let Some((_, _, file)) = self.writing.drain(..).next_back() {
+        if let Some((_, file)) = self.writing.drain(..).next_back() {
             self.durable = file;
         }
         self.node = None;
         self.inbox.clear();
+        self.dead.clear();
         self.wake = None;
         let open = self.asked.iter().filter(|asked| !asked.answered).count();
         self.asked.clear();

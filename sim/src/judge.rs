@@ -45,7 +45,8 @@ impl World<'_> {
     /// After a horizon of silence every master votes, every replica learns, and nobody else does.
     pub(crate) fn judge_standings(&mut self) {
         let mut epochs = Vec::new();
-        for number in 0..self.hosts.len() {
+        for number in (0..self.hosts.len()).filter(|node| !self.lame.has(*node)).collect::<Vec<_>>()
+        {
             let host = &self.hosts[number];
             let status = host.node.as_ref().map(|node| node.status(host.last));
             let standing = status.as_ref().map(|status| status.standing);
@@ -100,6 +101,10 @@ impl World<'_> {
     /// Judges the history.
     pub(crate) fn judge(&mut self) {
         let mut found = Vec::new();
+        let in_contract = self.plan.in_contract();
+        if !in_contract {
+            self.counts.meet(Mark::OutOfContract);
+        }
         let beliefs = check::exclusion::check(&self.history.beliefs, &mut found);
         self.counts.add(Mark::BeliefsJudged, beliefs);
         let mut by_key = vec![Vec::new(); self.plan.keys];
@@ -114,6 +119,10 @@ impl World<'_> {
             let once = check::once::check(&self.history.ops, of_key, &mut found);
             self.counts.add(Mark::RepeatsJudged, once.repeats);
             self.counts.add(Mark::AppliedAgain, once.again);
+            if !in_contract {
+                // Leases that end too early fit no order, and nobody promised otherwise.
+                continue;
+            }
             match linear::check(&self.history.ops, of_key, &mut found) {
                 linear::Judgement::Fits(count) => self.counts.add(Mark::OrdersJudged, count),
                 linear::Judgement::Broken => {}

@@ -17,15 +17,47 @@ pub struct Network {
     slow: [u64; MAX_NODES],
     /// Whether the weather did something to the last message.
     pub(crate) odd: bool,
+    /// Messages under way on each link, and how many fit on one; zero if nobody counts.
+    flying: Vec<u32>,
+    room: u32,
 }
 
 impl Network {
     /// A network between so many nodes and clients.
     #[must_use]
-    pub fn new(dice: Dice, nodes: usize, clients: usize) -> Self {
+    pub fn new(dice: Dice, nodes: usize, clients: usize, room: u32) -> Self {
         let width = nodes + clients;
         let cut = [Nodes::default(); MAX_NODES];
-        Self { dice, sent: vec![0; width * width], width, cut, slow: [0; MAX_NODES], odd: false }
+        let (sent, flying) = (vec![0; width * width], vec![0; width * width]);
+        Self { dice, sent, width, cut, slow: [0; MAX_NODES], flying, room, odd: false }
+    }
+
+    /// From now on every link has room.
+    pub const fn make_room(&mut self) {
+        self.room = 0;
+    }
+
+    /// A message that went from one node to another has arrived.
+    #[inline]
+    pub fn landed(&mut self, from: usize, to: usize) {
+        if self.room > 0 {
+            let flying = &mut self.flying[from * self.width + to];
+            *flying = flying.saturating_sub(1);
+        }
+    }
+
+    /// Whether another message fits on a link. One that does not is dropped, as a driver with a full queue does.
+    fn board(&mut self, from: usize, to: usize, copies: u32, counts: &mut Counts) -> bool {
+        if self.room == 0 {
+            return true;
+        }
+        let flying = &mut self.flying[from * self.width + to];
+        if *flying >= self.room {
+            counts.meet(Mark::Overflowed);
+            return false;
+        }
+        *flying += copies;
+        true
     }
 
     /// The faults that are `active` shape the network from now on.
@@ -50,6 +82,7 @@ impl Network {
                 | Kind::Lose(_)
                 | Kind::WrongHint { .. }
                 | Kind::SlowDisk(..)
+                | Kind::FailDisk(_)
                 | Kind::Vanish { .. } => {}
             }
         }
@@ -71,7 +104,11 @@ impl Network {
     ) -> [Option<u64>; 2] {
         let slow = self.slow[from].max(self.slow[to]);
         let fate = self.fate(Stream::Link(from, to), (from, to), weather, counts);
-        if self.connected(from, to) { fate.map(|d| d.map(|d| d + slow)) } else { [None, None] }
+        let copies = u32::from(fate[0].is_some()) + u32::from(fate[1].is_some());
+        if !self.connected(from, to) || !self.board(from, to, copies, counts) {
+            return [None, None];
+        }
+        fate.map(|delay| delay.map(|delay| delay + slow))
     }
 
     /// The same from a client to a node, or back. Clients are numbered behind the nodes.

@@ -3,8 +3,8 @@
 use leasehold_core::faults::Rule;
 use leasehold_core::wire::{self, Frame, PeerItem};
 use leasehold_core::{
-    Answer, Ask, Body, Change, Done, Effect, Event, Feed, Input, Instant, Mark as FileMark,
-    Message, NodeFile, NodeId, Outcome, Relay, Request, Snapshot, Standing, Tell, Ticket,
+    Answer, Ask, Body, Change, Done, Effect, Event, Feed, Input, Instant, Message, NodeId, Outcome,
+    Relay, Request, Snapshot, Standing, Tell, Ticket,
 };
 
 use crate::dice::{Stream, mix, wide};
@@ -26,6 +26,10 @@ impl World<'_> {
             return;
         }
         if host.paused {
+            let room = usize::try_from(self.plan.room).unwrap_or(0);
+            if matches!(input, Input::Message { .. }) && room > 0 && host.inbox.len() >= room {
+                return self.counts.meet(Mark::Overflowed);
+            }
             host.inbox.push((sent, input));
             return;
         }
@@ -88,22 +92,31 @@ impl World<'_> {
                 Effect::Send { to, message } => self.send(number, to, message),
                 Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
                 Effect::Persist(mark, file) => self.persist(number, mark, file),
-                Effect::Event(Event::Expired { .. }) => self.counts.meet(Mark::Expired),
+                Effect::Event(Event::Expired { token, .. }) => {
+                    self.hosts[number].dead.push(token);
+                    self.counts.meet(Mark::Expired);
+                }
+                Effect::Event(Event::Released { token, .. }) => {
+                    let dead = &mut self.hosts[number].dead;
+                    if let Some(place) = dead.iter().rposition(|other| *other == token) {
+                        dead.swap_remove(place);
+                        self.counts.meet(Mark::DeadSettled);
+                    }
+                }
                 Effect::Event(Event::Standing(standing)) => {
                     self.film_moment(Some(number), "standing", || format!("{standing:?}"));
                     self.count_standing(number, standing);
                 }
                 Effect::Event(Event::Configured(_)) => self.counts.meet(Mark::Adoptions),
-                Effect::Event(
-                    Event::Held { .. } | Event::Released { .. } | Event::ClockRate { .. },
-                ) => {}
+                Effect::Event(Event::Held { .. } | Event::ClockRate { .. }) => {}
             }
         }
         self.effects = effects;
     }
 
     fn count_standing(&mut self, number: usize, standing: Standing) {
-        let host = &self.hosts[number];
+        let host = &mut self.hosts[number];
+        host.learns = standing == Standing::Replica;
         let epoch = host.durable.config.as_ref().map(|config| config.epoch);
         let up = host.last.since(host.booted);
         if standing != Standing::Active || epoch.is_none() {
@@ -119,7 +132,7 @@ impl World<'_> {
     }
 
     /// Puts the node's next deadline into the queue, unless an earlier one is there.
-    fn arrange(&mut self, number: usize) {
+    pub(crate) fn arrange(&mut self, number: usize) {
         let host = &mut self.hosts[number];
         let Some(deadline) = host.node.as_ref().and_then(leasehold_core::Node::deadline) else {
             return;
@@ -177,7 +190,7 @@ impl World<'_> {
     }
 
     fn send(&mut self, from: usize, to: NodeId, mut message: Message) {
-        self.count_message(&message);
+        self.count_message(from, &message);
         let (sender, whom) = (self.hosts[from].id, to);
         let Some(to) = self.hosts.iter().position(|host| host.id == to).filter(|to| *to != from)
         else {
@@ -199,23 +212,26 @@ impl World<'_> {
         let weather = self.weather(false);
         let fate = self.network.between_nodes(from, to, &weather, &mut self.counts);
         let [first, second] = self.bend(from, to, fate, || Spoken::Message(&message));
-        let sent = self.now;
+        let short = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+        let (sent, link) = (self.now, (short(from), short(to)));
         if let Some(delay) = second {
-            let message = message.clone();
-            self.queue
-                .push(sent + delay, Happening::Deliver { from: sender, to: whom, message, sent });
+            let input = Input::Message { from: sender, message: message.clone() };
+            self.queue.push(sent + delay, Happening::Deliver { link, to: whom, sent, input });
         }
         if let Some(delay) = first {
-            self.queue
-                .push(sent + delay, Happening::Deliver { from: sender, to: whom, message, sent });
+            let input = Input::Message { from: sender, message };
+            self.queue.push(sent + delay, Happening::Deliver { link, to: whom, sent, input });
         }
     }
 
-    fn count_message(&mut self, message: &Message) {
+    fn count_message(&mut self, from: usize, message: &Message) {
         let mark = match &message.body {
             Body::Ask { ask: Ask::Prepare { ballot, .. }, .. } => {
                 let place = usize::try_from(ballot.counter % 32).unwrap_or(0);
                 self.prepared[place] = ballot.counter;
+                if self.hosts[from].learns {
+                    self.counts.meet(Mark::ByOthers);
+                }
                 Mark::Prepares
             }
             Body::Ask { ask: Ask::Accept { ballot, .. }, .. } => {
@@ -227,7 +243,13 @@ impl World<'_> {
             }
             Body::Ask { ask: Ask::Query { .. }, .. } => Mark::Queries,
             Body::Answer { answer: Answer::NotPromised { .. }, .. } => Mark::NotPromised,
-            Body::Answer { answer: Answer::NotAccepted { .. }, .. } => Mark::NotAccepted,
+            Body::Answer { answer: Answer::NotAccepted { ballot, .. }, .. } => {
+                let place = usize::try_from(ballot.counter % 32).unwrap_or(0);
+                if self.prepared[place] != ballot.counter {
+                    self.counts.meet(Mark::ShortPathRefused);
+                }
+                Mark::NotAccepted
+            }
             Body::Answer { answer: Answer::Joining, .. } => Mark::Joining,
             Body::Tell(Tell::Abort { .. }) => Mark::Aborts,
             Body::Tell(Tell::Forget { .. }) => Mark::Forgets,
@@ -247,107 +269,6 @@ impl World<'_> {
             | Body::Feed(_) => return,
         };
         self.counts.meet(mark);
-    }
-
-    fn persist(&mut self, number: usize, mark: FileMark, file: NodeFile) {
-        let slow = |kind: &Kind| {
-            if let Kind::SlowDisk(nodes, extra) = kind {
-                nodes.has(number).then_some(*extra)
-            } else {
-                None
-            }
-        };
-        let faults = crate::fault::under_way(&self.plan.faults, &self.active);
-        let slow: u64 = faults.filter_map(slow).sum();
-        let host = &mut self.hosts[number];
-        host.writes += 1;
-        let mut roll = self.dice.roll(Stream::Disk(number), host.writes);
-        let usual = roll.magnitude(50, self.plan.disk.max(100));
-        let busy = host.writing.back().map_or(0, |(time, ..)| *time);
-        let time = busy.max(self.now + usual + slow);
-        self.counts.meet(Mark::FileWrites);
-        let boot = host.boots;
-        host.writing.push_back((time, mark, file));
-        self.queue.push(time, Happening::Written { node: number, boot, mark });
-    }
-
-    pub(crate) fn written(&mut self, number: usize, boot: u64, mark: FileMark) {
-        let host = &mut self.hosts[number];
-        if host.boots != boot || host.node.is_none() {
-            return;
-        }
-        if let Some((_, _, file)) = host.writing.pop_front() {
-            match wire::decode_file(&wire::encode_file(&file)) {
-                Ok(read) if read == file => host.durable = read,
-                other => {
-                    let story = format!("the node file {file:?} came back as {other:?}");
-                    self.violate("the wire", story);
-                }
-            }
-        }
-        self.feed(number, self.now, Input::Persisted(mark));
-    }
-
-    pub(crate) fn crash(&mut self, nodes: Nodes) {
-        for number in (0..self.hosts.len()).filter(|node| nodes.has(*node)) {
-            let host = &mut self.hosts[number];
-            if host.node.is_none() || !self.held_by(crashed_nodes, number) {
-                continue;
-            }
-            let host = &mut self.hosts[number];
-            let mut roll = self.dice.roll(Stream::Disk(number), u64::MAX - host.boots);
-            let under_way = host.writing.len();
-            let kept = roll.index(under_way + 1);
-            self.counts.add(Mark::FilesLost, wide(under_way - kept));
-            let open = host.crash(kept);
-            self.counts.add(Mark::Unanswered, wide(open));
-            self.counts.meet(Mark::Crashes);
-            let who = || format!("n{number}");
-            self.trace.line(self.now, None, who, || format!("CRASH, {open} answers owed"));
-            self.film_moment(Some(number), "crash", || format!("crash, {open} answers owed"));
-        }
-    }
-
-    /// The node crashes, and if the cluster survives that, it loses its file.
-    pub(crate) fn lose(&mut self, number: usize) {
-        let lost = self.may_lose(number);
-        self.crash(Nodes::default().with(number));
-        if lost {
-            let host = &mut self.hosts[number];
-            let mut roll = self.dice.roll(Stream::Disk(number), (1 << 40) + wide(host.past.len()));
-            host.lose(NodeId(roll.bits()));
-            self.around.ids[number] = host.id;
-            self.counts.meet(Mark::FilesGone);
-            let who = || format!("n{number}");
-            self.trace.line(self.now, None, who, || "the node file is lost".into());
-            self.film_moment(Some(number), "lost", || "the node file is lost".to_owned());
-        }
-    }
-
-    pub(crate) fn boot(&mut self, number: usize) {
-        let held = self.held_by(crashed_nodes, number);
-        let host = &mut self.hosts[number];
-        if host.node.is_some() || held {
-            return;
-        }
-        if let Some(film) = &mut self.film {
-            film.clock_ends(number, self.now, &host.clock);
-        }
-        host.boot(number, self.now, self.plan.settings, self.dice, self.plan.wall_error);
-        let (file, last) = (&host.durable, host.last);
-        self.trace.line(self.now, Some(last), || format!("n{number}"), || format!("BOOT {file:?}"));
-        self.film_boot(number);
-        if self.hosts[number].boots > 1 {
-            self.counts.meet(Mark::Restarts);
-        }
-        self.arrange(number);
-        for peer in (0..self.hosts.len()).filter(|peer| *peer != number) {
-            // Its connections broke when it died, whether or not anybody was told.
-            if self.hosts[peer].told[number].is_some() {
-                self.push_hint(peer, number, true);
-            }
-        }
-        self.hints();
     }
 
     /// Whether each can hear the other.
@@ -377,7 +298,7 @@ impl World<'_> {
         }
     }
 
-    fn push_hint(&mut self, node: usize, peer: usize, flap: bool) {
+    pub(crate) fn push_hint(&mut self, node: usize, peer: usize, flap: bool) {
         let mut roll = self.dice.roll(Stream::Hint(node, peer), self.now);
         let up = flap || self.in_touch(node, peer);
         let delay = roll.magnitude(100, if up { 50 * MS } else { 500 * MS });
@@ -424,20 +345,6 @@ impl World<'_> {
 
 fn paused_nodes(kind: &Kind) -> Option<Nodes> {
     if let Kind::Pause(nodes) = kind { Some(*nodes) } else { None }
-}
-
-fn crashed_nodes(kind: &Kind) -> Option<Nodes> {
-    match kind {
-        Kind::Crash { nodes, .. } => Some(*nodes),
-        Kind::Lose(node) => Some(Nodes::default().with(*node)),
-        Kind::Cut(_)
-        | Kind::Slow(..)
-        | Kind::Pause(_)
-        | Kind::PauseClient(_)
-        | Kind::WrongHint { .. }
-        | Kind::SlowDisk(..)
-        | Kind::Vanish { .. } => None,
-    }
 }
 
 fn digest(outcome: &Outcome) -> u64 {

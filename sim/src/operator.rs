@@ -163,6 +163,12 @@ impl Operator {
         self.wish.replicas.has(node)
     }
 
+    /// Whether the members are those of the founding.
+    #[must_use]
+    pub const fn untouched(&self) -> bool {
+        self.campaigns.is_empty() && !self.lost
+    }
+
     /// Whether the last configuration is not in force as far as the operator was told, or only just.
     #[must_use]
     pub fn waits(&self, now: u64) -> bool {
@@ -394,7 +400,7 @@ impl World<'_> {
         let complete = self.complete_epoch();
         let lost = self.hosts[node].id;
         let files = self.hosts.iter().flat_map(|host| {
-            std::iter::once(&host.durable).chain(host.writing.iter().map(|(_, _, file)| file))
+            std::iter::once(&host.durable).chain(host.writing.iter().map(|(_, file)| file))
         });
         let configs = files.flat_map(|file| {
             file.config.iter().chain(file.vote.accepted.iter().map(|(_, config)| config))

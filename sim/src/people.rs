@@ -1,8 +1,8 @@
 //! The world around clients: what travels between them and nodes, and what they come to believe.
 
 use leasehold_core::{
-    Action, Bytes, Input, Instant, KeyRequest, NotDone, OpId, Outcome, Request, Span, Standing,
-    Token,
+    Action, Bytes, Input, Instant, KeyRequest, Limit, NotDone, OpId, Outcome, Request, Span,
+    Standing, Token,
 };
 
 use crate::actor::Player;
@@ -21,8 +21,9 @@ use crate::world::{Happening, World};
 pub struct Person {
     pub(crate) client: Player,
     pub(crate) clock: Clock,
-    /// Whether the process stands still.
+    /// Whether the process stands still, and since when.
     pub(crate) paused: bool,
+    paused_at: u64,
     /// Whether it died, and has no successor yet.
     pub(crate) gone: bool,
     inbox: Vec<ClientInput>,
@@ -39,6 +40,7 @@ impl Person {
             client,
             clock,
             paused: false,
+            paused_at: 0,
             gone: false,
             inbox: Vec::new(),
             wake: None,
@@ -391,7 +393,24 @@ impl World<'_> {
             | Outcome::Woken(_)
             | Outcome::Founded(_)
             | Outcome::Configured { .. } => {}
-            Outcome::NotDone(_) => counts.meet(Mark::NotDone),
+            Outcome::NotDone(why) => {
+                counts.meet(Mark::NotDone);
+                match why {
+                    NotDone::Limit(Limit::Records) => counts.meet(Mark::FullRecords),
+                    NotDone::Limit(Limit::WaitersPerKey) => counts.meet(Mark::FullQueue),
+                    NotDone::Limit(Limit::Waiters) => counts.meet(Mark::FullWaiters),
+                    NotDone::Limit(_) => counts.meet(Mark::FullOperations),
+                    NotDone::NoQuorum
+                    | NotDone::TimedOut
+                    | NotDone::Cancelled
+                    | NotDone::Draining
+                    | NotDone::NotFounded
+                    | NotDone::Invalid(_)
+                    | NotDone::Unreachable(_)
+                    | NotDone::Changing
+                    | NotDone::NotActive => {}
+                }
+            }
             Outcome::Unknown => counts.meet(Mark::Unknown),
         }
     }
@@ -455,7 +474,16 @@ impl World<'_> {
         person.paused = paused;
         person.wake = None;
         self.trace.fold(wide(number));
-        if !paused {
+        if paused {
+            person.paused_at = self.now;
+        } else {
+            if !self.plan.in_contract() {
+                // It goes on as if no time had passed.
+                let slept = (person.paused_at, self.now);
+                let overslept = self.history.oversleep(number, slept);
+                self.counts.add(Mark::Overslept, overslept);
+            }
+            let person = &mut self.people[number];
             for input in std::mem::take(&mut person.inbox) {
                 self.feed_client(number, input);
             }

@@ -7,6 +7,7 @@
 use leasehold_core::{Action, Bytes, KeyRequest, NotDone, OpId, Outcome, Owner, Span, Token};
 
 use crate::dice::{Stream, wide};
+use crate::fault::Nodes;
 use crate::marks::Mark;
 use crate::scenario::{MS, Scenario};
 use crate::world::{Happening, World};
@@ -243,7 +244,12 @@ impl World<'_> {
         }
         if self.probe.key == self.around.keys.len() {
             self.probe.active = false;
-            self.queue.push(self.now + self.silence(), Happening::End);
+            if self.lame == Nodes::default() {
+                self.queue.push(self.now + self.silence(), Happening::End);
+            } else {
+                self.probe.key = 0;
+                self.heal();
+            }
         } else {
             self.trace.fold(wide(self.probe.key));
             self.probe_again(if self.probe.look { settles } else { 0 });

@@ -1,15 +1,22 @@
 //! What is going to happen, by true time; of equal times what was put in first comes first.
+//!
+//! The heap moves one number for each thing, in which time, order and place are packed; the things stay where they
+//! are until they happen, and are moved once.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// A queue of things that happen at a time. The heap moves small numbers; the things stay where they are.
+/// Where the parts of a packed number begin. Time comes first, then the order, of which no run reaches the end.
+const TIME: u32 = 64;
+const ORDER: u32 = 32;
+
+/// A queue of things that happen at a time.
 #[derive(Debug)]
 pub struct Queue<T> {
-    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    things: Vec<Option<T>>,
-    vacant: Vec<usize>,
-    pushed: u64,
+    heap: BinaryHeap<Reverse<u128>>,
+    things: Vec<T>,
+    vacant: Vec<u32>,
+    pushed: u32,
 }
 
 impl<T> Default for Queue<T> {
@@ -18,26 +25,43 @@ impl<T> Default for Queue<T> {
     }
 }
 
-impl<T> Queue<T> {
+impl<T: Default> Queue<T> {
     /// `thing` happens at `time`.
+    #[inline]
     pub fn push(&mut self, time: u64, thing: T) {
         let place = if let Some(place) = self.vacant.pop() {
-            self.things[place] = Some(thing);
+            self.things[index(place)] = thing;
             place
         } else {
-            self.things.push(Some(thing));
-            self.things.len() - 1
+            self.things.push(thing);
+            u32::try_from(self.things.len() - 1).unwrap_or(u32::MAX)
         };
-        self.heap.push(Reverse((time, self.pushed, place)));
+        let order = u128::from(self.pushed) << ORDER;
+        self.heap.push(Reverse(u128::from(time) << TIME | order | u128::from(place)));
         self.pushed += 1;
     }
 
-    /// What happens next, and when.
-    pub fn pop(&mut self) -> Option<(u64, T)> {
-        let Reverse((time, _, place)) = self.heap.pop()?;
+    /// When something happens next, and what: the receiver of [`Queue::take`].
+    #[inline]
+    pub fn due(&mut self) -> Option<(u64, u32)> {
+        let Reverse(packed) = self.heap.pop()?;
+        let part = |from: u32, bits: u32| (packed >> from) & ((1 << bits) - 1);
+        let time = u64::try_from(part(TIME, 64)).unwrap_or(u64::MAX);
+        let place = u32::try_from(part(0, 32)).unwrap_or(u32::MAX);
         self.vacant.push(place);
-        self.things[place].take().map(|thing| (time, thing))
+        Some((time, place))
     }
+
+    /// The thing in `place`, which happens now.
+    #[inline]
+    pub fn take(&mut self, place: u32) -> T {
+        std::mem::take(&mut self.things[index(place)])
+    }
+}
+
+#[inline]
+fn index(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -50,9 +74,14 @@ mod tests {
         for (time, thing) in [(5, 'c'), (1, 'a'), (5, 'd'), (2, 'b')] {
             queue.push(time, thing);
         }
-        assert_eq!(queue.pop(), Some((1, 'a')));
+        let next = |queue: &mut Queue<char>| {
+            let (time, place) = queue.due()?;
+            Some((time, queue.take(place)))
+        };
+        assert_eq!(next(&mut queue), Some((1, 'a')));
         queue.push(5, 'e');
-        let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, thing)| thing).collect();
+        let rest: Vec<_> =
+            std::iter::from_fn(|| next(&mut queue)).map(|(_, thing)| thing).collect();
         assert_eq!(rest, ['b', 'c', 'd', 'e']);
     }
 }

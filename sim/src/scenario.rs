@@ -6,8 +6,9 @@
 
 use leasehold_core::{Drift, Limits, Settings, Span, Timing};
 
-use crate::dice::{Dice, Roll, Stream};
+use crate::dice::{Dice, Roll, Stream, wide};
 use crate::fault::{self, Fault, Nodes};
+use crate::focus::Focus;
 use crate::operator::{self, Change};
 use crate::script::Script;
 
@@ -39,21 +40,27 @@ pub enum Profile {
     Rivals,
     /// Some of everything.
     Mixed,
+    /// The constants that a cluster has unless told otherwise, and half an hour of its life.
+    Ordinary,
+    /// Clocks and clients that do not keep the contract.
+    Beyond,
 }
 
 impl Profile {
     /// All of them, with how many seeds of a hundred have them, and what they are called.
-    pub const ALL: [(u64, Self, &'static str); 10] = [
+    pub const ALL: [(u64, Self, &'static str); 12] = [
         (4, Self::Calm, "calm"),
         (9, Self::Lossy, "lossy"),
         (9, Self::Partitions, "partitions"),
-        (14, Self::Crash, "crash"),
+        (12, Self::Crash, "crash"),
         (9, Self::MajorityCrash, "majority-crash"),
         (6, Self::Slow, "slow"),
         (9, Self::Edge, "edge"),
-        (18, Self::Reconfigure, "reconfigure"),
+        (16, Self::Reconfigure, "reconfigure"),
         (6, Self::Rivals, "rivals"),
-        (16, Self::Mixed, "mixed"),
+        (15, Self::Mixed, "mixed"),
+        (2, Self::Ordinary, "ordinary"),
+        (6, Self::Beyond, "beyond"),
     ];
 
     /// What it is called.
@@ -124,6 +131,8 @@ pub struct Scenario {
     pub seed: u64,
     /// The kind of bad day.
     pub profile: Profile,
+    /// What the draw was biased towards.
+    pub focus: Focus,
     /// How many masters the first configuration has. They come first among the nodes.
     pub masters: usize,
     /// How many replicas it has. They come next.
@@ -140,10 +149,20 @@ pub struct Scenario {
     pub clients: Vec<Habits>,
     /// Clocks that are held at an extreme (`true`: fast), nodes first, then clients.
     pub pinned: Vec<Option<bool>>,
+    /// How far clocks really drift, in ppm: the bound of the settings, or beyond it.
+    pub drift: u64,
     /// How far wall clocks may be off at a boot, in microseconds.
     pub wall_error: u64,
+    /// Whether some boots find a wall clock that starts in 1970.
+    pub dead_clocks: bool,
     /// The longest that a write of the node file usually takes.
     pub disk: u64,
+    /// Whether a node file that was not written yet gives way to a newer one, as in the driver.
+    pub coalesce: bool,
+    /// How many messages fit on a link, and in front of a node that stands still; zero for any number.
+    pub room: u32,
+    /// Masters, a minority, that stay down while it is first judged whether everything works again.
+    pub lame: Nodes,
     /// The network between nodes.
     pub weather: Weather,
     /// The network between clients and nodes.
@@ -168,9 +187,16 @@ impl Scenario {
     /// What `seed` contains.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        Self::focused(seed, Focus::Everything)
+    }
+
+    /// What `seed` contains when the draw is biased towards a mechanism.
+    #[must_use]
+    pub fn focused(seed: u64, focus: Focus) -> Self {
         let dice = Dice::new(seed);
         let mut roll = dice.roll(Stream::Scenario, 0);
-        let weights = Profile::ALL.map(|(weight, profile, _)| (weight, profile));
+        let weights =
+            Profile::ALL.map(|(weight, profile, _)| (focus.weight(weight, profile), profile));
         let profile = roll.weighted(&weights).unwrap_or(Profile::Mixed);
         let (masters, replicas, spares) = draw_sizes(&mut roll, profile);
         let nodes = masters + replicas + spares;
@@ -187,40 +213,35 @@ impl Scenario {
         let mut client_weather = draw_weather(&mut roll, profile, &timing);
         client_weather.duplicates = 0;
         let mut roll = dice.roll(Stream::Scenario, 3);
-        let quiet = roll.between(9 * SECOND, 24 * SECOND);
-        let count = 1 + roll.below(4) + if roll.one_in(3) { roll.below(5) } else { 0 };
-        let total = roll.between(130, 300);
-        let rivals = profile == Profile::Rivals;
-        let (count, total) = if rivals { (4 + roll.below(5), 400) } else { (count, total) };
+        let ordinary = profile == Profile::Ordinary;
+        let length = if ordinary { (400, 900) } else { (9, 24) };
+        let quiet = roll.between(length.0 * SECOND, length.1 * SECOND);
         let blocking = dice.roll(Stream::Scenario, 6).one_in(3);
-        let clients = (100..100 + count)
-            .map(|number| {
-                let mut roll = dice.roll(Stream::Scenario, number);
-                let habits = draw_habits(&mut roll, total / count, quiet, &timing, blocking);
-                if !rivals {
-                    return habits;
-                }
-                // As many at once at as many nodes as can be, so that coordinators meet at the same counter.
-                let pause = roll.magnitude(2 * MS, 100 * MS);
-                Habits { choice: Choice::Any, pause, ..habits }
-            })
-            .collect();
+        let clients = draw_clients(dice, &mut roll, profile, quiet, &timing, blocking);
+        let rivals = profile == Profile::Rivals;
         let ahead = 7_200 * SECOND;
+        let limits = draw_limits(&mut dice.roll(Stream::Scenario, 7), keys);
         let mut scenario = Self {
             seed,
             profile,
+            focus,
             masters,
             replicas,
             spares,
             changes: operator::draw(dice, spares > 0 || replicas > 0, profile, quiet),
             keys,
-            settings: Settings { timing, limits: Limits::default() },
+            settings: Settings { timing, limits },
+            drift: draw_drift(&mut dice.roll(Stream::Scenario, 8), profile, &timing),
             pinned: draw_pins(&mut dice.roll(Stream::Scenario, 4), profile),
             clients,
             wall_error: roll
                 .weighted(&[(6, 50 * MS), (3, 5 * SECOND), (1, ahead)])
                 .map_or(0, |error| if rivals { ahead } else { error }),
+            dead_clocks: dice.roll(Stream::Scenario, 9).one_in(12),
             disk: roll.magnitude(100, 20 * MS),
+            coalesce: dice.roll(Stream::Scenario, 13).one_in(2),
+            room: draw_room(&mut dice.roll(Stream::Scenario, 10)),
+            lame: draw_lame(&mut dice.roll(Stream::Scenario, 11), masters),
             weather,
             client_weather,
             deaf: draw_deaf(&mut dice.roll(Stream::Scenario, 5), nodes, rivals),
@@ -231,8 +252,19 @@ impl Scenario {
             blocking,
             script: None,
         };
+        if scenario.settings.limits.records < Limits::default().records {
+            // With one master down, what was released stays for a horizon, and few records are soon too few.
+            scenario.lame = Nodes::default();
+        }
+        focus.bias(&mut scenario, &mut dice.roll(Stream::Scenario, 12));
         scenario.faults = fault::draw(dice, &scenario);
         scenario
+    }
+
+    /// Whether clocks and clients keep the contract, so that all guarantees must hold.
+    #[must_use]
+    pub const fn in_contract(&self) -> bool {
+        !matches!(self.profile, Profile::Beyond)
     }
 
     /// How many nodes there are.
@@ -245,7 +277,10 @@ impl Scenario {
 /// How many masters, replicas and spare nodes.
 fn draw_sizes(roll: &mut Roll, profile: Profile) -> (usize, usize, usize) {
     let changing = profile == Profile::Reconfigure || (profile != Profile::Calm && roll.one_in(8));
-    let sizes: &[(u64, usize)] = if changing {
+    let changing = changing && profile != Profile::Ordinary;
+    let sizes: &[(u64, usize)] = if profile == Profile::Ordinary {
+        &[(1, 3)]
+    } else if changing {
         &[(62, 3), (10, 5), (8, 1), (10, 2), (10, 4)]
     } else {
         &[(60, 3), (18, 5), (6, 1), (5, 2), (6, 4), (5, 7)]
@@ -259,6 +294,9 @@ fn draw_sizes(roll: &mut Roll, profile: Profile) -> (usize, usize, usize) {
 
 fn draw_timing(roll: &mut Roll, profile: Profile) -> Timing {
     let span = |roll: &mut Roll, low, high| Span::from_micros(roll.magnitude(low, high));
+    if profile == Profile::Ordinary {
+        return Timing::default();
+    }
     let longest = if profile == Profile::Slow { 2 * SECOND } else { SECOND };
     let drifts: &[(u64, u32)] = if profile == Profile::Edge {
         &[(1, 1_000), (2, 10_000), (3, 50_000)]
@@ -287,11 +325,12 @@ fn draw_weather(roll: &mut Roll, profile: Profile, timing: &Timing) -> Weather {
         Profile::Calm => (5, 2_000),
         Profile::Lossy => (90, 250_000),
         Profile::Mixed => (60, 100_000),
-        Profile::Slow | Profile::Partitions => (40, 50_000),
+        Profile::Slow | Profile::Partitions | Profile::Ordinary => (40, 50_000),
         Profile::Crash
         | Profile::MajorityCrash
         | Profile::Edge
         | Profile::Reconfigure
+        | Profile::Beyond
         | Profile::Rivals => (35, 50_000),
     };
     let latest = match roll.below(12) {
@@ -307,6 +346,32 @@ fn draw_weather(roll: &mut Roll, profile: Profile, timing: &Timing) -> Weather {
         late: on(roll, likely, most),
         latest,
     }
+}
+
+fn draw_clients(
+    dice: Dice,
+    roll: &mut Roll,
+    profile: Profile,
+    quiet: u64,
+    timing: &Timing,
+    blocking: bool,
+) -> Vec<Habits> {
+    let count = 1 + roll.below(4) + if roll.one_in(3) { roll.below(5) } else { 0 };
+    let total = roll.between(130, 300);
+    let rivals = profile == Profile::Rivals;
+    let (count, total) = if rivals { (4 + roll.below(5), 400) } else { (count, total) };
+    (100..100 + count)
+        .map(|number| {
+            let mut roll = dice.roll(Stream::Scenario, number);
+            let habits = draw_habits(&mut roll, total / count, quiet, timing, blocking);
+            if !rivals {
+                return habits;
+            }
+            // As many at once at as many nodes as can be, so that coordinators meet at the same counter.
+            let pause = roll.magnitude(2 * MS, 100 * MS);
+            Habits { choice: Choice::Any, pause, ..habits }
+        })
+        .collect()
 }
 
 fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing, blocking: bool) -> Habits {
@@ -331,6 +396,50 @@ fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing, blockin
     }
 }
 
+/// Limits so low that they are reached, in one run of six each. What must work after all faults needs a few records.
+fn draw_limits(roll: &mut Roll, keys: usize) -> Limits {
+    let mut limit = |usual: u32, low: u64, high: u64| {
+        let few = roll.magnitude(low, high);
+        if roll.one_in(6) { u32::try_from(few).unwrap_or(usual) } else { usual }
+    };
+    let usual = Limits::default();
+    let keys = wide(keys);
+    Limits {
+        records: limit(usual.records, (keys / 2).max(3), (keys * 2).max(4)),
+        waiters_per_key: limit(usual.waiters_per_key, 2, 6),
+        waiters: limit(usual.waiters, 2, 6),
+        operations: limit(usual.operations, 2, 12),
+        snapshot_part: limit(usual.snapshot_part, 1, 400),
+        ..usual
+    }
+}
+
+/// In contract as far as the bound allows; beyond it, much further.
+fn draw_drift(roll: &mut Roll, profile: Profile, timing: &Timing) -> u64 {
+    let bound = u64::from(timing.max_clock_drift.ppm());
+    // In some of these runs the clocks are right, and only clients sleep.
+    if profile != Profile::Beyond || roll.one_in(4) {
+        return bound;
+    }
+    bound + roll.magnitude(bound.max(1_000), 600_000)
+}
+
+/// Room on links is scarce in one run of eight.
+fn draw_room(roll: &mut Roll) -> u32 {
+    let room = roll.magnitude(2, 64);
+    if roll.one_in(8) { u32::try_from(room).unwrap_or(0) } else { 0 }
+}
+
+/// In one run of four some masters stay down for longer, but never so many that there is no quorum.
+fn draw_lame(roll: &mut Roll, masters: usize) -> Nodes {
+    let most = (masters - 1) / 2;
+    if !roll.one_in(4) || most == 0 {
+        return Nodes::default();
+    }
+    let (first, count) = (roll.index(masters), 1 + roll.index(most));
+    (0..count).fold(Nodes::default(), |set, i| set.with((first + i) % masters))
+}
+
 /// In most runs no node is deaf. Where some are, coordinators get in each other's way all the time.
 fn draw_deaf(roll: &mut Roll, nodes: usize, rivals: bool) -> Nodes {
     let all = roll.one_in(2) || rivals;
@@ -344,7 +453,7 @@ fn draw_deaf(roll: &mut Roll, nodes: usize, rivals: bool) -> Nodes {
 fn draw_pins(roll: &mut Roll, profile: Profile) -> Vec<Option<bool>> {
     let all = profile == Profile::Edge || roll.one_in(8);
     let some = roll.one_in(2);
-    (0..16)
+    (0..24)
         .map(|_| {
             let fast = roll.one_in(2);
             let pinned = roll.one_in(3);

@@ -48,7 +48,7 @@ fn overlap(first: &Belief, second: &Belief) -> Violation {
         second.client,
         second.token,
     );
-    Violation { rule: "mutual exclusion", story }
+    Violation { rule: super::EXCLUSION, story }
 }
 
 #[cfg(test)]

@@ -5,6 +5,25 @@ pub mod linear;
 pub mod once;
 pub mod tokens;
 
+/// The name of guarantee 1.
+pub const EXCLUSION: &str = "mutual exclusion";
+
+/// Whether a promise holds even where clocks drift beyond the bound and clients sleep through their leases: the order of
+/// fencing tokens, and what needs no clock at all.
+#[must_use]
+pub fn holds_always(rule: &str) -> bool {
+    [
+        tokens::RULE,
+        "one answer each",
+        "answers in time",
+        "the door",
+        "the wire",
+        "a panic",
+        "an end",
+    ]
+    .contains(&rule)
+}
+
 /// What a judge found wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

@@ -8,6 +8,9 @@ use leasehold_core::Token;
 use super::Violation;
 use crate::history::{Call, Op, OpIndex, Verdict};
 
+/// The name of guarantee 3.
+pub const RULE: &str = "token order";
+
 /// Compares the acquisitions among `ops`, all of one key, and returns how many it judged.
 pub fn check(ops: &[Op], of_key: &[OpIndex], found: &mut Vec<Violation>) -> u64 {
     // When which token was seen, and when which acquisition was asked for.
@@ -40,7 +43,7 @@ pub fn check(ops: &[Op], of_key: &[OpIndex], found: &mut Vec<Violation>) -> u64 
             let story = format!(
                 "an acquisition asked for at {invoked} µs got token {token}, though {highest} had been seen before"
             );
-            found.push(Violation { rule: "token order", story });
+            found.push(Violation { rule: RULE, story });
         }
     }
     judged

@@ -27,6 +27,8 @@ enum Command {
     Dev(dev::Args),
     /// Runs one node
     Node(node::Args),
+    /// Puts a load on a cluster and measures throughput, latency and cost
+    Bench(cli::Bench),
     #[command(flatten)]
     Client(cli::ClientCommand),
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     match line.command {
         Command::Dev(args) => dev::run(&line.global, &args),
         Command::Node(args) => node::run(&line.global, args),
+        Command::Bench(args) => cli::bench(&line.global, &args),
         Command::Client(command) => cli::run(&line.global, command),
     }
 }

@@ -168,7 +168,7 @@ fn label(pair: &str) -> Result<(String, String), String> {
     }
 }
 
-fn endpoint(typed: &str) -> Result<String, String> {
+pub(super) fn endpoint(typed: &str) -> Result<String, String> {
     let typed = typed.trim();
     let port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
     if typed.rsplit_once(':').is_some_and(port) {

@@ -1,6 +1,7 @@
 //! The commands that talk to a cluster, in stages: what was [typed], what is [meant], what the cluster made of it
 //! ([perform]), and how that is [shown](render).
 
+mod bench;
 mod json;
 mod meant;
 mod perform;
@@ -14,6 +15,7 @@ mod words;
 use std::io::Write;
 use std::process::ExitCode;
 
+pub(crate) use bench::{Bench, run as bench};
 pub(crate) use typed::{ClientCommand, Global};
 
 use meant::Meant;

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and names only what it expects"
 )]
 
+mod bench;
 mod binary;
 mod clients;
 mod command_line;

@@ -3,7 +3,7 @@
 use super::binary::{Endpoints, Said, Server, free_ports, words};
 
 /// A development cluster, and its endpoints in the order of its nodes.
-fn dev() -> (Server, Endpoints) {
+pub(crate) fn dev() -> (Server, Endpoints) {
     let mut server = Server::start(&["dev", "--port", "0"]);
     let lines = server.ready();
     let clients = |line: &String| line.split_whitespace().nth(2).unwrap().to_owned();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use leasehold_core::wire::ClientItem;
 use leasehold_core::{Action, Amendment, ClusterId, Key, Outcome, Owner, Token};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use crate::listing::Listing;
 use crate::operations::{Extend, Lock, Release, Update};
 use crate::options::Options;
 use crate::question::{Orphan, Question, Reply};
+use crate::watch::{Watch, WatchEnd};
 
 /// A connection to a cluster, cheap to clone. Everything ends when the last clone and the last lease are dropped.
 ///
@@ -156,6 +158,38 @@ impl Client {
         let question = Question::Waiting(key.into());
         let asked = crate::members::ask_all(self.cluster(), &question, deadline).await;
         asked.into_iter().map(Into::into).collect()
+    }
+
+    /// Watches the keys that start with `prefix`, as far as the first connected endpoint knows by itself. What changes
+    /// there after this returned is told, in the order in which that node saw it; to know what was there before, list
+    /// afterwards. The watch ends with its connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if nothing is connected in time, [`Error::NotDone`] if the node did not take it on,
+    /// [`Error::NotAllowed`].
+    pub async fn watch(&self, prefix: impl Into<leasehold_core::Bytes>) -> Result<Watch, Error> {
+        let deadline = Self::deadline(self.options().timeout);
+        let Some(connection) = self.cluster().choose_by(None, &[], deadline).await else {
+            return Err(Error::Unreachable(self.cluster().causes()));
+        };
+        let (mut watch, begun, watcher) = Watch::new(self.cluster(), Arc::clone(&connection));
+        let item = ClientItem::Watch { call: watch.call(), prefix: prefix.into() };
+        connection.watch(watch.call(), item, clock::now(), watcher).await;
+        tokio::select! {
+            biased;
+            begun = begun => match begun {
+                Ok(()) => Ok(watch),
+                Err(_) => Err(match watch.next().await {
+                    Err(WatchEnd::NotDone(reason)) => Error::NotDone(reason),
+                    Err(WatchEnd::NotAllowed(why)) => Error::NotAllowed(why),
+                    Ok(_) | Err(WatchEnd::Lagged | WatchEnd::Disconnected) => {
+                        Error::Unreachable(self.cluster().causes())
+                    }
+                }),
+            },
+            () = clock::sleep_until(deadline) => Err(Error::NotDone(Reason::Unanswered)),
+        }
     }
 
     /// Waits until somebody holds `key`, as far as a node knows by itself, for `patience` at most.

@@ -10,18 +10,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, VERSIONS, Welcome};
-use leasehold_core::{Instant, NodeId, Outcome};
+use leasehold_core::{Instant, NodeId, Notice, Outcome};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::cluster::{Cluster, lock_up};
-use crate::error::Cause;
+use crate::error::{Cause, Reason};
 use crate::frames::Inbox;
 use crate::options::Options;
 use crate::question::{Orphan, Reply};
 use crate::tls::Transport;
+use crate::watch::{WatchEnd, Watcher};
 
 /// Requests that may stand between callers and the writer; further callers wait.
 const QUEUE: usize = 1 << 10;
@@ -77,6 +78,7 @@ struct Pending {
 enum Waiter {
     Awaited(UnboundedSender<Arrival>),
     Orphaned(Orphan),
+    Watching(Watcher),
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +138,9 @@ async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
         | NodeItem::Waiting { .. }
         | NodeItem::Unmet { .. }
         | NodeItem::Declined { .. }
+        | NodeItem::Watching { .. }
+        | NodeItem::Notice { .. }
+        | NodeItem::Lagged { .. }
         | NodeItem::Beat => Err(Cause::Unwelcoming),
     }
 }
@@ -175,6 +180,20 @@ impl Connection {
             calls.pending.insert(call, Pending { asked_at, written: false, waiter });
         }
         // If nobody takes from the queue any more, `close` tells the waiter.
+        drop(self.queue.send((Some(call), item)).await);
+    }
+
+    /// Sends a request that is answered by one notice after the other.
+    pub(crate) async fn watch(&self, call: u64, item: ClientItem, now: Instant, watcher: Watcher) {
+        {
+            let mut calls = lock_up(&self.calls);
+            if calls.closed {
+                return watcher.end(WatchEnd::Disconnected);
+            }
+            let waiter = Waiter::Watching(watcher);
+            calls.pending.insert(call, Pending { asked_at: now, written: false, waiter });
+        }
+        // If nobody takes from the queue any more, `close` tells the watcher.
         drop(self.queue.send((Some(call), item)).await);
     }
 
@@ -245,6 +264,9 @@ impl Connection {
                 Ok(Ok(NodeItem::Waiting { call, waiting })) => {
                     self.answered(call, Reply::Waiting(waiting), cluster);
                 }
+                Ok(Ok(NodeItem::Watching { call })) => self.watching(call),
+                Ok(Ok(NodeItem::Notice { call, notice })) => self.noticed(call, notice),
+                Ok(Ok(NodeItem::Lagged { call })) => self.unwatch(call, WatchEnd::Lagged),
                 Ok(Ok(NodeItem::Topology(topology))) => cluster.learn(topology),
                 Ok(Ok(NodeItem::NotAllowed { call: Some(call), why })) => {
                     self.answered(call, Reply::NotAllowed(why), cluster);
@@ -259,6 +281,34 @@ impl Connection {
         }
     }
 
+    fn watching(&self, call: u64) {
+        let mut calls = lock_up(&self.calls);
+        if let Some(Pending { waiter: Waiter::Watching(watcher), .. }) =
+            calls.pending.get_mut(&call)
+        {
+            watcher.begin();
+        }
+    }
+
+    fn noticed(&self, call: u64, notice: Notice) {
+        let told = match lock_up(&self.calls).pending.get(&call) {
+            Some(Pending { waiter: Waiter::Watching(watcher), .. }) => watcher.tell(notice),
+            Some(_) | None => true,
+        };
+        if !told {
+            self.unwatch(call, WatchEnd::Lagged);
+            // Without room in the queue the node goes on telling, and nobody listens.
+            drop(self.queue.try_send((None, ClientItem::Cancel { call })));
+        }
+    }
+
+    fn unwatch(&self, call: u64, end: WatchEnd) {
+        let ended = lock_up(&self.calls).pending.remove(&call);
+        if let Some(Pending { waiter: Waiter::Watching(watcher), .. }) = ended {
+            watcher.end(end);
+        }
+    }
+
     fn answered(&self, call: u64, reply: Reply, cluster: &Arc<Cluster>) {
         let mut calls = lock_up(&self.calls);
         let Some(Pending { asked_at, waiter, .. }) = calls.pending.remove(&call) else { return };
@@ -267,6 +317,7 @@ impl Connection {
             (Waiter::Awaited(waiter), reply) => {
                 drop(waiter.send(Arrival::Reply { call, asked_at, reply }));
             }
+            (Waiter::Watching(watcher), reply) => watcher.refuse(reply),
             (Waiter::Orphaned(orphan), Reply::Outcome(Outcome::Done(done))) => {
                 cluster.give_back(orphan, done.token);
             }
@@ -334,10 +385,12 @@ impl Connection {
         let Some(pending) = calls.pending.get_mut(&call) else { return };
         if frame.push(item).is_ok() {
             pending.written = true;
-        } else if let Some(Pending { waiter: Waiter::Awaited(waiter), .. }) =
-            calls.pending.remove(&call)
-        {
-            drop(waiter.send(Arrival::TooLarge { call }));
+            return;
+        }
+        match calls.pending.remove(&call).map(|pending| pending.waiter) {
+            Some(Waiter::Awaited(waiter)) => drop(waiter.send(Arrival::TooLarge { call })),
+            Some(Waiter::Watching(watcher)) => watcher.end(WatchEnd::NotDone(Reason::Nonsense)),
+            Some(Waiter::Orphaned(_)) | None => {}
         }
     }
 
@@ -346,8 +399,10 @@ impl Connection {
         let mut calls = lock_up(&self.calls);
         calls.closed = true;
         for (call, Pending { written, waiter, .. }) in std::mem::take(&mut calls.pending) {
-            if let Waiter::Awaited(waiter) = waiter {
-                drop(waiter.send(Arrival::Lost { call, written }));
+            match waiter {
+                Waiter::Awaited(waiter) => drop(waiter.send(Arrival::Lost { call, written })),
+                Waiter::Watching(watcher) => watcher.end(WatchEnd::Disconnected),
+                Waiter::Orphaned(_) => {}
             }
         }
     }

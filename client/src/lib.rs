@@ -32,6 +32,7 @@ mod question;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod watch;
 
 pub use answer::{
     Amended, Extended, Holder, NodeReport, Released, Updated, Votes, Waiter, Waiting, WaitingReport,
@@ -42,9 +43,10 @@ pub use labels::Labels;
 pub use lease::Lease;
 pub use leasehold_core::{
     Amendment, Bytes, Candidate, ClusterId, Epoch, Heard, Key, Member, NodeId, Owner, Peer, Span,
-    Standing, Status, Token, Wants,
+    Standing, Status, Token, Trouble, Wants,
 };
 pub use listing::{Listed, Listing};
 pub use operations::{Call, Extend, Lock, Release, Update};
 pub use options::Options;
 pub use tls::{Tls, TlsError};
+pub use watch::{Change, Noticed, Watch, WatchEnd};

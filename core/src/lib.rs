@@ -108,6 +108,7 @@ mod round;
 mod settings;
 mod slab;
 mod sync;
+mod tally;
 mod time;
 mod timers;
 mod view;
@@ -131,5 +132,6 @@ pub use request::{
     Request, Standing, Status, Ticket,
 };
 pub use settings::{Limits, MIN_LEASE, Settings, Timing};
+pub use tally::{Spread, Tally, VoteCounts};
 pub use time::{Drift, Instant, Span};
-pub use view::{Cursor, Heard, Page, Waiter, Waiting, Wants};
+pub use view::{Cursor, Heard, Notice, Page, Trouble, Turn, Waiter, Waiting, Wants};

@@ -8,7 +8,7 @@ use crate::bytes::{Bytes, Key};
 use crate::entry::OpId;
 use crate::members::{ClusterId, Config, Epoch, Member, NodeId};
 use crate::time::Span;
-use crate::view::Heard;
+use crate::view::{Heard, Trouble};
 
 /// Names a request of this node's clients until it is answered. The driver chooses it and never twice at one boot.
 #[derive(
@@ -328,6 +328,8 @@ pub struct Status {
     pub forgotten_by_agreement: u64,
     /// Records that went since the start because nothing of them can matter any more.
     pub forgotten_by_age: u64,
+    /// What went wrong at this node lately, the newest first; the driver's to fill in.
+    pub troubles: Vec<Trouble>,
 }
 
 /// A member as one node sees it.

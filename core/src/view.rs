@@ -1,10 +1,12 @@
-//! What a node shows of itself without asking anybody: pages of a listing, who waits for a key, how it hears its
-//! peers.
+//! What a node shows of itself without asking anybody: pages of a listing, who waits for a key, what changes,
+//! how it hears its peers.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ballot::Token;
 use crate::bytes::{Bytes, Key};
 use crate::request::Holder;
 use crate::time::Span;
@@ -80,4 +82,35 @@ pub struct Heard {
     /// How much faster its clock ran over about the last minute than the clock of this node, in parts per million;
     /// negative for slower. None while that is not known.
     pub clock_ppm: Option<i32>,
+}
+
+/// A change in a node's own records, as it happened there: another node may see another order, or not see it at all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Notice {
+    /// The key.
+    pub key: Key,
+    /// The ownership that changed.
+    pub token: Token,
+    /// What became of it.
+    pub turn: Turn,
+}
+
+/// What became of an ownership.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Turn {
+    /// It was acquired, extended or updated. With the holder, unless the key has gone to somebody else meanwhile.
+    Held(Option<Holder>),
+    /// It was given up, or settled after it died.
+    Released,
+    /// Its lease ended by itself.
+    Expired,
+}
+
+/// Something that went wrong at a node, as its log has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Trouble {
+    /// How long ago.
+    pub ago: Span,
+    /// What, in words for people.
+    pub words: String,
 }

@@ -25,7 +25,7 @@ use crate::message::Message;
 use crate::request::{Holder, KeyRequest, Outcome, Peer, Status};
 use crate::settings::{Limits, Timing};
 use crate::time::Span;
-use crate::view::{Cursor, Page, Waiting};
+use crate::view::{Cursor, Notice, Page, Waiting};
 
 pub use sense::Item;
 
@@ -163,6 +163,13 @@ pub enum ClientItem {
         /// Which.
         amendment: Amendment,
     },
+    /// Tell of every change in this node's own records from now on, until the call is cancelled.
+    Watch {
+        /// The client's name for the request.
+        call: u64,
+        /// What the keys start with.
+        prefix: Bytes,
+    },
 }
 
 /// The cluster as a node sees it, for clients that send to a key's home directly.
@@ -257,6 +264,24 @@ pub enum NodeItem {
         call: u64,
         /// How things are, in words for people.
         why: String,
+    },
+    /// A watch has begun: what changes from here on is told.
+    Watching {
+        /// The client's name for the request.
+        call: u64,
+    },
+    /// Something changed that is watched.
+    Notice {
+        /// The client's name for the request.
+        call: u64,
+        /// What.
+        notice: Notice,
+    },
+    /// The watch is over: the client does not read as fast as things change, or has as many watches as it may. To go on,
+    /// watch again and then list.
+    Lagged {
+        /// The client's name for the request.
+        call: u64,
     },
 }
 

@@ -1,6 +1,8 @@
-//! What happened to this node's connections, counted.
+//! What happened at this node, counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::metrics::Metrics;
 
 /// One number that only grows.
 #[derive(Debug, Default)]
@@ -35,4 +37,8 @@ pub struct Counters {
     pub connections_refused: Counter,
     /// Writes of the node file that failed.
     pub writes_failed: Counter,
+    /// Watches that were cut off because their client did not read as fast as things changed.
+    pub watches_lagged: Counter,
+    /// What it did for its clients.
+    pub metrics: Metrics,
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use leasehold_core::wire::{Frame, NodeItem};
-use leasehold_core::{Limit, NotDone, Outcome, Ticket};
+use leasehold_core::{Instant, Limit, NotDone, Outcome, Span, Ticket};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use crate::counters::Counters;
+use crate::metrics::{Ending, Op};
 use crate::outbox::Sender;
 
 /// The answer to `init`.
@@ -23,7 +24,7 @@ pub enum InitAnswer {
 /// Who waits for an answer of the core.
 #[derive(Debug)]
 enum Caller {
-    Client { connection: u64, call: u64 },
+    Client { connection: u64, call: u64, op: Op, asked: Instant },
     Here(oneshot::Sender<InitAnswer>),
 }
 
@@ -45,6 +46,8 @@ pub(crate) struct Desk {
     unsent: Vec<u64>,
     /// Requests of one connection that may be unanswered.
     calls: usize,
+    /// The clock at this batch.
+    now: Instant,
     counters: Arc<Counters>,
 }
 
@@ -56,8 +59,14 @@ impl Desk {
             last_ticket: 0,
             unsent: Vec::new(),
             calls,
+            now: Instant::default(),
             counters,
         }
+    }
+
+    /// Another batch begins.
+    pub(crate) const fn begin(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// A client is there.
@@ -83,7 +92,7 @@ impl Desk {
 
     /// Names a request of a client for the core. `None` if the client is gone, misbehaves, or has asked too much already,
     /// which is answered here.
-    pub(crate) fn open(&mut self, connection: u64, call: u64) -> Option<Ticket> {
+    pub(crate) fn open(&mut self, connection: u64, call: u64, op: Op) -> Option<Ticket> {
         let calls = &self.connections.get(&connection)?.calls;
         if calls.contains_key(&call) {
             self.drop_client(connection, "it used a call's name twice");
@@ -91,10 +100,12 @@ impl Desk {
         }
         if calls.len() >= self.calls {
             let outcome = Outcome::NotDone(NotDone::Limit(Limit::OperationsPerClient));
+            self.counters.metrics.answered(op, &outcome, Span::ZERO);
             self.push(connection, &NodeItem::Reply { call, outcome });
             return None;
         }
-        let ticket = self.ticket(Caller::Client { connection, call });
+        let asked = self.now;
+        let ticket = self.ticket(Caller::Client { connection, call, op, asked });
         self.connections.get_mut(&connection)?.calls.insert(call, ticket);
         Some(ticket)
     }
@@ -122,7 +133,8 @@ impl Desk {
     /// Answers a request.
     pub(crate) fn reply(&mut self, ticket: Ticket, outcome: Outcome) {
         match self.close(ticket) {
-            Some(Caller::Client { connection, call }) => {
+            Some(Caller::Client { connection, call, op, asked }) => {
+                self.counters.metrics.answered(op, &outcome, self.now.since(asked));
                 self.push(connection, &NodeItem::Reply { call, outcome });
             }
             Some(Caller::Here(answer)) => tell(answer, InitAnswer::Outcome(outcome)),
@@ -133,7 +145,8 @@ impl Desk {
     /// Answers an `init` that did not meet these masters.
     pub(crate) fn unmet(&mut self, ticket: Ticket, masters: Vec<String>) {
         match self.close(ticket) {
-            Some(Caller::Client { connection, call }) => {
+            Some(Caller::Client { connection, call, op, .. }) => {
+                self.counters.metrics.ended(op, Ending::NotDone);
                 self.push(connection, &NodeItem::Unmet { call, masters });
             }
             Some(Caller::Here(answer)) => tell(answer, InitAnswer::Unmet(masters)),
@@ -143,7 +156,7 @@ impl Desk {
 
     fn close(&mut self, ticket: Ticket) -> Option<Caller> {
         let caller = self.pending.remove(&ticket)?;
-        if let Caller::Client { connection, call } = caller
+        if let Caller::Client { connection, call, .. } = caller
             && let Some(client) = self.connections.get_mut(&connection)
         {
             client.calls.remove(&call);
@@ -181,6 +194,12 @@ impl Desk {
             }
         }
         self.unsent = unsent;
+    }
+
+    /// Bytes that wait for a client.
+    pub(crate) fn waiting(&self, connection: u64) -> usize {
+        let client = self.connections.get(&connection);
+        client.map_or(0, |client| client.frame.len() + client.sender.waiting())
     }
 
     /// Ends a connection; its task says when it is gone.
@@ -224,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn the_answers_of_a_batch_leave_in_one_frame() {
         let (mut desk, mut receiver) = desk(10, 1 << 20);
-        let tickets: Vec<_> = (0..3).filter_map(|call| desk.open(1, call)).collect();
+        let tickets: Vec<_> = (0..3).filter_map(|call| desk.open(1, call, Op::Get)).collect();
         for ticket in tickets {
             desk.reply(ticket, Outcome::Unknown);
         }
@@ -237,8 +256,8 @@ mod tests {
     #[tokio::test]
     async fn too_many_calls_are_an_answer() {
         let (mut desk, mut receiver) = desk(1, 1 << 20);
-        desk.open(1, 0).unwrap();
-        assert_eq!(desk.open(1, 1), None);
+        desk.open(1, 0, Op::Get).unwrap();
+        assert_eq!(desk.open(1, 1, Op::Get), None);
         desk.flush();
         let outcome = Outcome::NotDone(NotDone::Limit(Limit::OperationsPerClient));
         assert_eq!(items(&mut receiver).await, [NodeItem::Reply { call: 1, outcome }]);
@@ -247,8 +266,8 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_does_not_read_is_dropped_and_its_requests_are_known() {
         let (mut desk, mut receiver) = desk(10, 3);
-        let lost = desk.open(1, 7).unwrap();
-        let answered = desk.open(1, 8).unwrap();
+        let lost = desk.open(1, 7, Op::Get).unwrap();
+        let answered = desk.open(1, 8, Op::Get).unwrap();
         desk.reply(answered, Outcome::Unknown);
         desk.flush();
         assert_eq!(receiver.take().await, None);

@@ -5,6 +5,8 @@
 //! in order, and gives every connection that has something to send one piece of bytes. So batches grow with the load,
 //! and an idle node does nothing but beat.
 
+mod notices;
+
 use std::future::pending;
 use std::sync::Arc;
 
@@ -12,20 +14,25 @@ use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
 use leasehold_core::{
     Body, ClusterId, Config, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Mark, Member,
     Message, Node, NodeId, NotDone, Outcome, Page, Peer, Request, Settings, Span, Standing, Status,
-    Ticket,
+    Tally, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
+use self::notices::Change;
 use crate::clients::ClientArrival;
 use crate::clock::Clock;
+use crate::counters::Counters;
 use crate::desk::{Desk, InitAnswer};
 use crate::founding::{Founding, Ready};
 use crate::handshake::Known;
 use crate::keeper::Keeper;
 use crate::links::Links;
+use crate::metrics::{Ending, Op};
 use crate::outbox;
 use crate::peers::{self, PeerArrival};
+use crate::trouble;
+use crate::watch::Watches;
 
 /// Arrivals of one kind that go into one batch. Each holds at most one read's worth of items.
 const BATCH: usize = 64;
@@ -49,8 +56,17 @@ pub(crate) enum Control {
     Init(oneshot::Sender<InitAnswer>),
     /// Say how this node is.
     Status(oneshot::Sender<Status>),
+    /// The same, and what the core has counted.
+    Measure(oneshot::Sender<Measured>),
     /// Come to an end.
     Stop,
+}
+
+/// How a node is, for those who measure it.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) status: Status,
+    pub(crate) tally: Tally,
 }
 
 /// Where the driver's inputs come from.
@@ -84,6 +100,9 @@ pub(crate) struct Parts {
     pub(crate) fresh_cluster: fn() -> ClusterId,
     /// Other nodes as the configuration file names them; whether they are masters.
     pub(crate) configured: Vec<(Known, bool)>,
+    pub(crate) counters: Arc<Counters>,
+    /// Bytes that may wait for a client before its watches are over.
+    pub(crate) watch_queue: usize,
 }
 
 /// The driver.
@@ -96,6 +115,7 @@ pub(crate) struct Driver {
     stale: bool,
     /// Pages that this batch may still make.
     pages: usize,
+    watches: Watches,
     stopping: Option<Instant>,
 }
 
@@ -109,8 +129,9 @@ impl Driver {
             members: Vec::new(),
         };
         let effects = Effects::new();
-        let pages = PAGES;
-        let mut driver = Self { parts, effects, topology, stale: true, pages, stopping: None };
+        let (pages, watches) = (PAGES, Watches::default());
+        let mut driver =
+            Self { parts, effects, topology, stale: true, pages, watches, stopping: None };
         driver.settle(now);
         driver
     }
@@ -158,6 +179,7 @@ impl Driver {
     /// Handles what arrived, all of it at `now`.
     fn batch(&mut self, now: Instant, arrived: &mut Arrived) {
         self.pages = PAGES;
+        self.parts.desk.begin(now);
         for control in arrived.control.drain(..) {
             self.control(now, control);
         }
@@ -234,9 +256,16 @@ impl Driver {
                     Effect::Event(Event::ClockRate { peer, ppm, off: false }) => {
                         info!(?peer, ppm, "a peer's clock runs right again");
                     }
-                    Effect::Event(
-                        Event::Held { .. } | Event::Released { .. } | Event::Expired { .. },
-                    ) => {}
+                    Effect::Event(Event::Held { key, token }) => {
+                        self.notice(now, key, token, Change::Held);
+                    }
+                    Effect::Event(Event::Released { key, token }) => {
+                        self.notice(now, key, token, Change::Released);
+                    }
+                    Effect::Event(Event::Expired { key, token }) => {
+                        self.parts.counters.metrics.expired.add(1);
+                        self.notice(now, key, token, Change::Expired);
+                    }
                 }
             }
             // What the core said about a file that is on disk already comes after what it said before.
@@ -261,6 +290,12 @@ impl Driver {
             Control::Status(answer) => {
                 if answer.send(self.status(now)).is_err() {
                     debug!("nobody waits for the status any more");
+                }
+            }
+            Control::Measure(answer) => {
+                let (status, tally) = (self.status(now), self.parts.core.tally().clone());
+                if answer.send(Measured { status, tally }).is_err() {
+                    debug!("nobody measures this node any more");
                 }
             }
             Control::Stop if self.stopping.is_some() => {}
@@ -290,6 +325,7 @@ impl Driver {
                 }
             }
             ClientArrival::Gone { connection } => {
+                self.watches.gone(connection);
                 for ticket in self.parts.desk.gone(connection) {
                     self.cancel(now, ticket);
                 }
@@ -299,9 +335,11 @@ impl Driver {
 
     fn client_item(&mut self, now: Instant, connection: u64, item: ClientItem) {
         let desk = &mut self.parts.desk;
+        let metrics = &self.parts.counters.metrics;
         match item {
             ClientItem::Request { call, request } => {
-                if let Some(ticket) = desk.open(connection, call) {
+                let op = Op::of(&request.action);
+                if let Some(ticket) = desk.open(connection, call, op) {
                     let request = Request::Key(request);
                     self.handle(now, Input::Request { ticket, request });
                 }
@@ -309,33 +347,41 @@ impl Driver {
             ClientItem::Cancel { call } => {
                 if let Some(ticket) = desk.find(connection, call) {
                     self.cancel(now, ticket);
+                } else {
+                    self.watches.end(connection, call);
                 }
             }
             ClientItem::LocalRead { call, key } => {
+                metrics.ended(Op::GetLocal, Ending::Done);
                 let holder = self.parts.core.holder(now, &key);
                 desk.push(connection, &NodeItem::LocalRead { call, holder });
             }
             ClientItem::List { call, prefix, from, most } => {
+                metrics.ended(Op::List, Ending::Done);
                 let page = self.list(now, &prefix, from, most);
                 self.parts.desk.push(connection, &NodeItem::Page { call, page });
             }
             ClientItem::Waiting { call, key } => {
+                metrics.ended(Op::Waiters, Ending::Done);
                 let waiting = self.parts.core.waiting(now, &key, WAITERS);
                 desk.push(connection, &NodeItem::Waiting { call, waiting });
             }
             ClientItem::Status { call } => {
+                metrics.ended(Op::Status, Ending::Done);
                 let status = self.status(now);
                 self.parts.desk.push(connection, &NodeItem::Status { call, status });
             }
             ClientItem::Init { call, patience } => {
-                if let Some(ticket) = desk.open(connection, call) {
+                if let Some(ticket) = desk.open(connection, call, Op::Init) {
                     self.init(now, ticket, patience);
                 }
             }
             ClientItem::Amend { call, .. } => {
                 let why = "this node cannot change the members on request yet".to_owned();
+                metrics.ended(Op::Members, Ending::NotDone);
                 desk.push(connection, &NodeItem::Declined { call, why });
             }
+            ClientItem::Watch { call, prefix } => self.watch(connection, call, prefix),
             ClientItem::Beat => desk.push(connection, &NodeItem::Beat),
             ClientItem::Hello(_) => desk.drop_client(connection, "it said hello twice"),
         }
@@ -409,6 +455,7 @@ impl Driver {
     fn status(&self, now: Instant) -> Status {
         let mut status = self.parts.core.status(now);
         status.id = self.parts.peers.identity().member.id;
+        status.troubles = trouble::lately(now);
         if status.members.is_empty() {
             let own = self.parts.peers.identity().member.clone();
             let master = self.parts.founding.is_master();

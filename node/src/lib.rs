@@ -23,12 +23,15 @@ mod handshake;
 mod intake;
 mod keeper;
 mod links;
+pub mod metrics;
 mod origin;
 mod outbox;
 mod peers;
 mod quiet;
 mod server;
 mod task;
+pub mod trouble;
+mod watch;
 
 pub use cluster::{Dev, DevError, DevOptions, dev};
 pub use config::Config;

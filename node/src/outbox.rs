@@ -58,6 +58,11 @@ impl Sender {
         true
     }
 
+    /// Bytes that are inside.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.state().bytes.len()
+    }
+
     /// Ends the connection without writing what is inside.
     pub(crate) fn close(&self) {
         self.0.state().closed = true;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use leasehold_core::wire::MAX_FRAME;
-use leasehold_core::{Boot, ClusterId, Member, Node, NodeFile, NodeId, Span, Status};
+use leasehold_core::{Boot, ClusterId, Member, Node, NodeFile, NodeId, Span, Status, Tally};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Address, Config};
 use crate::counters::Counters;
 use crate::desk::{Desk, InitAnswer};
-use crate::driver::{Control, Driver, Inputs, Parts};
+use crate::driver::{Control, Driver, Inputs, Measured, Parts};
 use crate::file::{DataDir, FileError};
 use crate::founding::Founding;
 use crate::handshake::{Identity, Known};
@@ -29,6 +29,8 @@ use crate::{clients, peers};
 const QUEUE: usize = 128;
 /// Connections get so long to write their last answers when a node stops.
 const FAREWELL: Span = Span::from_secs(1);
+/// The part of a client's queue that what it watches may fill; its answers need room, too.
+const WATCH_PART: usize = 4;
 /// A driver that has not come to its end after so long is ended.
 const END: Span = Span::from_secs(5);
 
@@ -173,6 +175,8 @@ impl Server {
             peers: Arc::clone(&peer_context),
             fresh_cluster: || ClusterId(draw(), draw()),
             configured: configured(&config),
+            counters: Arc::clone(&counters),
+            watch_queue: bytes(config.limits.client_queue) / WATCH_PART,
         };
         Ok(Running {
             clock,
@@ -230,6 +234,14 @@ impl Running {
         let (answer, status) = oneshot::channel();
         self.control.send(Control::Status(answer)).await.ok()?;
         status.await.ok()
+    }
+
+    /// The same, and what the node counted as a coordinator. `None` if it has ended.
+    pub async fn measure(&self) -> Option<(Status, Tally)> {
+        let (answer, measured) = oneshot::channel();
+        self.control.send(Control::Measure(answer)).await.ok()?;
+        let Measured { status, tally } = measured.await.ok()?;
+        Some((status, tally))
     }
 
     /// Founds the cluster, as `leasehold init` does. `None` if the node has ended.

@@ -21,6 +21,7 @@ impl Coordinator {
         round: u64,
         answer: Answer,
     ) {
+        self.tally.answered(&answer);
         match answer {
             Answer::Promise { ballot, accepted, floor } => {
                 let Some(desk) = self.desk_of(round, ballot) else { return };
@@ -180,6 +181,7 @@ impl Coordinator {
             return;
         }
         let mut seen = sum_up(&query.reports, scene.now, scene.clock.shows(scene.now));
+        self.tally.queried(scene.now.since(task.arrived));
         seen.unanimous |= Rule::Unanimity.is_out();
         match decide(&task.job, &seen, Ballot::ZERO, Past::default()) {
             Plan::Answer(verdict) => {

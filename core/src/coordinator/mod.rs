@@ -37,6 +37,7 @@ use crate::request::{Action, Done, KeyRequest, Limit, NotDone, Outcome, Refusal,
 use crate::round::{Report, Vote, Votes, Write};
 use crate::settings::{Settings, Timing};
 use crate::slab::{Keyed, Shelf, Slab, Slot};
+use crate::tally::Tally;
 use crate::time::{Instant, Span};
 use crate::timers::Wheel;
 
@@ -169,6 +170,7 @@ pub(crate) struct Coordinator {
     /// How many tasks are locks that queue for their key.
     queueing: usize,
     jitter: Jitter,
+    tally: Tally,
 }
 
 impl Coordinator {
@@ -186,6 +188,7 @@ impl Coordinator {
             ready: VecDeque::new(),
             queueing: 0,
             jitter: Jitter(seed.0 ^ seed.1.rotate_left(32)),
+            tally: Tally::new(),
         }
     }
 
@@ -242,6 +245,11 @@ impl Coordinator {
         if !busy {
             self.submit(scene, Origin::Own, key, Job::Settle, self.timing.op_timeout);
         }
+    }
+
+    /// What it has counted since the start.
+    pub(crate) const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Numbers a round.

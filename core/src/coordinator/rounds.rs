@@ -4,12 +4,12 @@ use alloc::vec::Vec;
 
 use super::{Coordinator, Desk, Phase, Scene, Turn};
 use crate::ballot::Ballot;
-use crate::decide::{Past, Plan, Seen, Verdict, decide};
+use crate::decide::{Job, Past, Plan, Seen, Verdict, decide};
 use crate::entry::Entry;
 use crate::faults::Rule;
 use crate::feed::Fact;
 use crate::message::{Ask, Body, Tell};
-use crate::request::{Limit, NotDone, Outcome};
+use crate::request::{Action, Limit, NotDone, Outcome};
 use crate::round::{Base, Vote, Votes, Write, sum_up};
 use crate::settings::Timing;
 use crate::slab::Slot;
@@ -83,6 +83,7 @@ impl Coordinator {
             Plan::Write { entry, keep, verdict } => {
                 self.clear_phase(desk);
                 let round = self.begin(Turn::Desk(desk));
+                self.count_margin(slot, &seen, &verdict);
                 let base = Base { round, ballot, vote_at, sent, voted: false };
                 let write = self.new_write(scene, slot, base, entry, keep, verdict);
                 self.write(scene, desk, slot, write);
@@ -96,6 +97,7 @@ impl Coordinator {
         let Some(slot) = self.desks[desk].task else { return };
         let seen = sum_up(&vote.reports, scene.now, scene.clock.shows(scene.now));
         let Vote { round, ballot, at: vote_at, promised: sent, .. } = *vote;
+        self.tally.prepared(scene.now.since(vote_at));
         let task = &self.tasks[slot];
         match decide(&task.job, &seen, ballot, task.past) {
             Plan::Answer(verdict) => {
@@ -104,10 +106,22 @@ impl Coordinator {
                 self.conclude(scene, desk, verdict, (votes, 0));
             }
             Plan::Write { entry, keep, verdict } => {
+                self.count_margin(slot, &seen, &verdict);
                 let base = Base { round, ballot, vote_at, sent, voted: true };
                 let write = self.new_write(scene, slot, base, entry, keep, verdict);
                 self.write(scene, desk, slot, write);
             }
+        }
+    }
+
+    /// Counts what is left of a lease that this extends.
+    fn count_margin(&mut self, slot: Slot, seen: &Seen, verdict: &Verdict) {
+        let job = &self.tasks[slot].job;
+        if let Job::Act(Action::Extend { .. }) = job
+            && verdict.is_effect()
+            && let Some(held) = seen.best.as_ref().and_then(|(_, entry)| entry.held())
+        {
+            self.tally.renewed(seen.remaining.minus(held.delay), held.lease);
         }
     }
 
@@ -192,6 +206,7 @@ impl Coordinator {
     pub(super) fn chosen(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Write(write) = &self.desks[desk].phase else { return };
         let (verdict, sent, accepted) = (write.verdict.clone(), write.base.sent, write.accepted);
+        self.tally.accepted(scene.now.since(write.at));
         let fact = Fact {
             key: self.desks[desk].key.clone(),
             ballot: write.base.ballot,

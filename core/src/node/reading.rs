@@ -1,5 +1,7 @@
 //! What a node shows: local reads, listings, who waits, and how it is. Nothing here asks anybody or changes anything.
 
+use alloc::vec::Vec;
+
 use super::Node;
 use crate::acceptor::Acceptor;
 use crate::bytes::Key;
@@ -7,6 +9,7 @@ use crate::decide::describe;
 use crate::entry::Entry;
 use crate::hash;
 use crate::request::{Holder, Status};
+use crate::tally::Tally;
 use crate::time::{Instant, Span};
 use crate::view::{Cursor, Page, Waiting};
 
@@ -97,7 +100,14 @@ impl Node {
             waiters: count(self.waiters.len()),
             forgotten_by_agreement,
             forgotten_by_age,
+            troubles: Vec::new(),
         }
+    }
+
+    /// What this node counted as a coordinator.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        self.coordinator.tally()
     }
 
     /// Records of any kind kept here, promises alone included.

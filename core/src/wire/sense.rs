@@ -39,6 +39,7 @@ impl Item for NodeItem {
             Self::Reply { outcome, .. } => sane_outcome(outcome),
             Self::LocalRead { holder, .. } => holder.as_ref().is_none_or(|h| sane_token(h.token)),
             Self::Page { page, .. } => page.as_ref().is_none_or(sane_page),
+            Self::Notice { notice, .. } => sane_token(notice.token),
             Self::Welcome(_)
             | Self::Refused(_)
             | Self::Status { .. }
@@ -47,6 +48,8 @@ impl Item for NodeItem {
             | Self::Waiting { .. }
             | Self::NotAllowed { .. }
             | Self::Declined { .. }
+            | Self::Watching { .. }
+            | Self::Lagged { .. }
             | Self::Beat => true,
         }
     }
@@ -154,7 +157,7 @@ mod tests {
     use crate::bytes::Bytes;
     use crate::request::Holder;
     use crate::time::Span;
-    use crate::view::{Cursor, Waiter, Waiting, Wants};
+    use crate::view::{Cursor, Notice, Turn, Waiter, Waiting, Wants};
     use crate::wire::{Frame, Malformed, split_frame, take_item};
 
     fn holder(token: u64) -> Holder {
@@ -181,12 +184,18 @@ mod tests {
         let cursor = Cursor { records: u64::MAX, place: 7 };
         let list = ClientItem::List { call: 1, prefix: "a/".into(), from: cursor, most: 9 };
         let who = ClientItem::Waiting { call: 2, key: "k".into() };
-        for item in [list, who] {
+        let watch = ClientItem::Watch { call: 3, prefix: "a/".into() };
+        for item in [list, who, watch] {
             assert_eq!(back(&item), Ok(Some(item.clone())));
         }
         let page = |token| {
             let holders = Vec::from([("k".into(), holder(1)), ("l".into(), holder(token))]);
             NodeItem::Page { call: 1, page: Some(Page { holders, next: Some(cursor) }) }
+        };
+        let notice = |token| {
+            let turn = Turn::Held(Some(holder(1)));
+            let notice = Notice { key: "k".into(), token: Token(token), turn };
+            NodeItem::Notice { call: 3, notice }
         };
         let waiter = Waiter {
             wants: Wants::Released,
@@ -200,10 +209,14 @@ mod tests {
             page(COUNTER_END - 1),
             NodeItem::Page { call: 1, page: None },
             NodeItem::Waiting { call: 2, waiting },
+            NodeItem::Watching { call: 3 },
+            notice(COUNTER_END - 1),
+            NodeItem::Lagged { call: 3 },
         ];
         for item in items {
             assert_eq!(back(&item), Ok(Some(item.clone())));
         }
         assert_eq!(back(&page(COUNTER_END)), Err(Malformed::Sense));
+        assert_eq!(back(&notice(COUNTER_END)), Err(Malformed::Sense));
     }
 }

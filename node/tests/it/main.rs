@@ -18,3 +18,4 @@ mod reading;
 mod restarts;
 mod three_nodes;
 mod tour;
+mod watching;

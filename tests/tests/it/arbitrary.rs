@@ -355,6 +355,7 @@ const fn client_kind(item: &ClientItem) -> usize {
         ClientItem::List { .. } => 7,
         ClientItem::Waiting { .. } => 8,
         ClientItem::Amend { .. } => 9,
+        ClientItem::Watch { .. } => 10,
     }
 }
 
@@ -372,6 +373,9 @@ const fn node_kind(item: &NodeItem) -> usize {
         NodeItem::Waiting { .. } => 9,
         NodeItem::NotAllowed { .. } => 10,
         NodeItem::Declined { .. } => 11,
+        NodeItem::Watching { .. } => 12,
+        NodeItem::Notice { .. } => 13,
+        NodeItem::Lagged { .. } => 14,
     }
 }
 
@@ -388,10 +392,10 @@ fn every_kind_of_item_of_peers_is_made() {
 
 #[test]
 fn every_kind_of_item_of_clients_is_made() {
-    assert_eq!(kinds(&client_item(), client_kind), (0..10).collect());
+    assert_eq!(kinds(&client_item(), client_kind), (0..11).collect());
 }
 
 #[test]
 fn every_kind_of_item_of_nodes_is_made() {
-    assert_eq!(kinds(&node_item(), node_kind), (0..12).collect());
+    assert_eq!(kinds(&node_item(), node_kind), (0..15).collect());
 }

@@ -2,8 +2,8 @@
 
 use leasehold_core::wire::{ClientHello, ClientItem, NodeItem, Topology, Welcome};
 use leasehold_core::{
-    Amendment, Candidate, Cursor, Epoch, Heard, Lag, Limits, Page, Peer, Status, Waiter, Waiting,
-    Wants,
+    Amendment, Candidate, Cursor, Epoch, Heard, Lag, Limits, Notice, Page, Peer, Span, Status,
+    Trouble, Turn, Waiter, Waiting, Wants,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -37,6 +37,7 @@ pub(crate) fn client_item() -> impl Strategy<Value = ClientItem> {
             patience,
             amendment
         }),
+        (call, bytes()).prop_map(|(call, prefix)| ClientItem::Watch { call, prefix }),
         Just(ClientItem::Beat),
     ]
 }
@@ -70,6 +71,19 @@ fn waiting() -> impl Strategy<Value = Waiting> {
     let waiter = (wants, bytes(), bytes(), span(), span())
         .prop_map(|(wants, value, meta, age, left)| Waiter { wants, value, meta, age, left });
     (any::<u64>(), vec(waiter, 0..4)).prop_map(|(all, first)| Waiting { all, first })
+}
+
+fn notice() -> impl Strategy<Value = Notice> {
+    let turn = prop_oneof![
+        option::of(holder()).prop_map(Turn::Held),
+        Just(Turn::Released),
+        Just(Turn::Expired),
+    ];
+    (bytes(), holder(), turn).prop_map(|(key, holder, turn)| Notice {
+        key,
+        token: holder.token,
+        turn,
+    })
 }
 
 fn peers() -> impl Strategy<Value = Vec<Peer>> {
@@ -114,6 +128,7 @@ fn status() -> impl Strategy<Value = Status> {
                 waiters,
                 forgotten_by_agreement: agreed,
                 forgotten_by_age: aged,
+                troubles: vec![Trouble { ago: Span::from_millis(records), words: "\u{e9}".into() }],
             }
         },
     )
@@ -166,6 +181,9 @@ pub(crate) fn node_item() -> impl Strategy<Value = NodeItem> {
         (option::of(any::<u64>()), "\\PC{0,30}")
             .prop_map(|(call, why)| NodeItem::NotAllowed { call, why }),
         (any::<u64>(), "\\PC{0,30}").prop_map(|(call, why)| NodeItem::Declined { call, why }),
+        any::<u64>().prop_map(|call| NodeItem::Watching { call }),
+        (any::<u64>(), notice()).prop_map(|(call, notice)| NodeItem::Notice { call, notice }),
+        any::<u64>().prop_map(|call| NodeItem::Lagged { call }),
         Just(NodeItem::Beat),
     ]
 }

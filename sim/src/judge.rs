@@ -13,6 +13,9 @@ use crate::world::{Happening, World};
 const LOOK_EVERY: u64 = 500 * MS;
 const LOOKS: u64 = 10;
 
+/// One seed of so many is judged by a second checker of orders, too.
+const SAMPLE: u64 = 8;
+
 impl World<'_> {
     /// After a horizon of silence nothing is left to remember. A key that is being settled just now gets a little
     /// more time.
@@ -122,6 +125,12 @@ impl World<'_> {
             if !in_contract {
                 // Leases that end too early fit no order, and nobody promised otherwise.
                 continue;
+            }
+            // A sample, by seed: what it costs must not be what a campaign costs.
+            if self.plan.seed.is_multiple_of(SAMPLE)
+                && let Some(judged) = check::second::check(&self.history.ops, of_key, &mut found)
+            {
+                self.counts.add(Mark::SecondOpinions, judged);
             }
             match linear::check(&self.history.ops, of_key, &mut found) {
                 linear::Judgement::Fits(count) => self.counts.add(Mark::OrdersJudged, count),

@@ -19,6 +19,7 @@
 )]
 
 pub mod actor;
+pub mod campaign;
 pub mod check;
 pub mod client;
 pub mod clock;
@@ -46,4 +47,4 @@ pub mod trace;
 pub mod world;
 
 pub use report::{Report, Tally};
-pub use run::{replay, run_seed};
+pub use run::{replay, run_focused, run_seed};

@@ -89,6 +89,8 @@ marks! {
     OverlapsBeyond "overlaps_out_of_contract",
     Excused "excused_out_of_contract",
     Overslept "beliefs_overslept",
+    RunTwice "runs_repeated",
+    SecondOpinions "second_opinions",
     MinorityJudged "probes_judged_without_a_minority",
     BeliefsJudged "beliefs_judged",
     TokensJudged "tokens_judged",
@@ -104,6 +106,14 @@ marks! {
 /// How often each mark was met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts([u64; Mark::ALL.len()]);
+
+impl Mark {
+    /// The name it is reported under.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.get(Counts::place(self)).map_or("", |(_, name)| name)
+    }
+}
 
 impl Default for Counts {
     fn default() -> Self {

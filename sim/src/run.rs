@@ -1,14 +1,13 @@
-//! Runs: one seed, or a campaign of many on several threads.
+//! Runs of one seed, or of one scenario.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::film::Film;
+use crate::focus::Focus;
 use crate::history::History;
-use crate::report::{Report, Tally};
+use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::world::World;
 
@@ -18,10 +17,16 @@ pub fn run_seed(seed: u64) -> Report {
     run(&Scenario::draw(seed), Look::default()).report
 }
 
+/// Runs one seed whose draw is biased.
+#[must_use]
+pub fn run_focused(seed: u64, focus: Focus) -> Report {
+    run(&Scenario::focused(seed, focus), Look::default()).report
+}
+
 /// Runs one seed and tells what happened, line by line, with the verdict at the end.
 #[must_use]
-pub fn replay(seed: u64) -> (Report, String) {
-    let run = run(&Scenario::draw(seed), Look { trace: true, ..Look::default() });
+pub fn replay(seed: u64, focus: Focus) -> (Report, String) {
+    let run = run(&Scenario::focused(seed, focus), Look { trace: true, ..Look::default() });
     (run.report, run.text)
 }
 
@@ -67,7 +72,8 @@ pub fn run(plan: &Scenario, look: Look) -> Run {
     }
     let World { now, events, counts, violations, trace, film, history, .. } = world;
     let (seed, hash, profile) = (plan.seed, trace.hash(), plan.profile.name());
-    let report = Report { seed, profile, events, simulated: now, hash, counts, violations };
+    let focus = plan.focus;
+    let report = Report { seed, focus, profile, events, simulated: now, hash, counts, violations };
     let mut text = trace.into_text();
     if look.trace {
         text = format!("{plan:#?}\n{text}{}\n", report.verdict());
@@ -94,68 +100,4 @@ fn listen_to_panics() {
             }
         }));
     });
-}
-
-/// Which seeds to run, and for how long.
-#[derive(Clone, Debug)]
-pub struct Campaign {
-    /// The first seed.
-    pub first: u64,
-    /// The seed after the last.
-    pub end: u64,
-    /// When to stop at the latest.
-    pub time: Option<Duration>,
-    /// How many threads.
-    pub jobs: usize,
-    /// Whether to stop at the first violation.
-    pub until_bad: bool,
-}
-
-/// Seeds that a thread takes at a time.
-const CHUNK: u64 = 16;
-
-/// What came of a campaign, and how long it took.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "a campaign takes real time; no run ever sees it")]
-pub fn campaign(campaign: &Campaign, progress: impl Fn(u64, Duration) + Sync) -> (Tally, Duration) {
-    let begun = Instant::now();
-    let next = AtomicU64::new(campaign.first);
-    let finished = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
-    let work = |reports: bool| {
-        let mut tally = Tally::default();
-        let mut told = Duration::ZERO;
-        while !stop.load(Ordering::Relaxed) {
-            let first = next.fetch_add(CHUNK, Ordering::Relaxed);
-            if first >= campaign.end || campaign.time.is_some_and(|time| begun.elapsed() > time) {
-                break;
-            }
-            for seed in first..campaign.end.min(first + CHUNK) {
-                tally.add(run_seed(seed));
-                finished.fetch_add(1, Ordering::Relaxed);
-                if campaign.until_bad && !tally.bad.is_empty() {
-                    stop.store(true, Ordering::Relaxed);
-                    break;
-                }
-            }
-            if reports && begun.elapsed() > told + Duration::from_secs(2) {
-                told = begun.elapsed();
-                progress(finished.load(Ordering::Relaxed), told);
-            }
-        }
-        tally
-    };
-    let mut tally = Tally::default();
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..campaign.jobs).map(|_| scope.spawn(|| work(false))).collect();
-        tally.absorb(work(true));
-        for other in others {
-            match other.join() {
-                Ok(theirs) => tally.absorb(theirs),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
-    tally.bad.sort_by_key(|report| report.seed);
-    (tally, begun.elapsed())
 }

@@ -3,6 +3,7 @@
 pub mod exclusion;
 pub mod linear;
 pub mod once;
+pub mod second;
 pub mod tokens;
 
 /// The name of guarantee 1.

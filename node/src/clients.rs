@@ -2,29 +2,43 @@
 //! and writes what the driver has for it in another.
 //!
 //! When the driver does not keep up, the task waits for room in its queue and stops reading, which pushes back on the
-//! client. A client that does not read its answers is disconnected. The driver's side is [`desk`](crate::desk).
+//! client. A client that does not read its answers is disconnected, and so is one that says nothing whole for a while.
+//! The driver's side is [`desk`](crate::desk).
+//!
+//! Who the client is, and what it may do, is decided here ([`auth`](crate::auth), [`rights`](crate::rights)): what it has no
+//! right to reaches the driver as a refusal to be answered.
 //!
 //! Here is where a client's address is known, and where it is added to the description of the owner-to-be, as one more
 //! label; see [`origin`](crate::origin).
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use leasehold_core::Span;
 use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, VERSIONS};
+use leasehold_core::{Instant, Span};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, warn};
 
+use crate::auth::Pass;
+use crate::budget::{Budget, Share};
 use crate::clock::Clock;
+use crate::config::Limits;
 use crate::counters::Counters;
 use crate::intake::Intake;
 use crate::origin::Origin;
 use crate::outbox;
+use crate::quiet::Quiet;
+use crate::rights;
+use crate::room::Room;
+use crate::secure::Secure;
+use crate::stream::Stream;
 
-/// The hello takes no longer.
-const HANDSHAKE: Span = Span::from_secs(2);
+/// TLS and the hello take no longer.
+const HANDSHAKE: Span = Span::from_secs(5);
 /// The largest hello, in bytes.
 const HELLO: usize = 16 << 10;
 /// A write that makes no progress for so long ends the connection.
@@ -37,7 +51,14 @@ pub(crate) enum ClientArrival {
     /// A connection said hello.
     Connected { connection: u64, version: u16, sender: outbox::Sender },
     /// A connection sent this.
-    Items { connection: u64, items: Vec<ClientItem> },
+    Items {
+        connection: u64,
+        /// When it was read.
+        at: Instant,
+        items: Vec<ClientItem>,
+        /// Requests that the client has no right to, with what it lacks.
+        denied: Vec<(u64, String)>,
+    },
     /// A connection is gone, and nothing more comes from it.
     Gone { connection: u64 },
 }
@@ -48,18 +69,54 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) arrivals: mpsc::Sender<ClientArrival>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) secure: Arc<Secure>,
     /// Bytes of answers that may wait for one client.
     pub(crate) queue: usize,
-    /// Connections at a time.
-    pub(crate) connections: usize,
+    /// How many connections there may be.
+    pub(crate) room: Arc<Room>,
+    /// Bytes that may be on their way, of all.
+    pub(crate) budget: Arc<Budget>,
+    /// A connection that sends nothing whole for so long is closed.
+    pub(crate) silence: Span,
+    /// What was said of strangers lately.
+    pub(crate) quiet: Mutex<Quiet>,
     /// Never used to send: its receiver learns when the last connection is gone.
     #[expect(dead_code, reason = "its drop is what counts")]
     pub(crate) alive: mpsc::Sender<()>,
 }
 
+type Shared = (mpsc::Sender<ClientArrival>, Arc<Counters>, Arc<Secure>, mpsc::Sender<()>);
+
+impl Context {
+    pub(crate) fn new(clock: Clock, limits: &Limits, shared: Shared) -> Self {
+        let (arrivals, counters, secure, alive) = shared;
+        let number = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            clock,
+            arrivals,
+            counters,
+            secure,
+            queue: number(limits.client_queue),
+            room: Room::new(number(limits.connections), number(limits.connections_per_address)),
+            budget: Budget::new(number(limits.client_memory)),
+            silence: limits.client_silence,
+            quiet: Mutex::default(),
+            alive,
+        }
+    }
+
+    /// Says why somebody was kept out, unless that was said just now.
+    fn warn(&self, address: SocketAddr, why: &str) {
+        let now = self.clock.now();
+        let words = format!("{}: {why}", address.ip());
+        if self.quiet.lock().unwrap_or_else(PoisonError::into_inner).lets(now, &words) {
+            warn!("a client from {words}");
+        }
+    }
+}
+
 /// Accepts connections of clients for ever.
 pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
-    let room = Arc::new(Semaphore::new(context.connections));
     let mut next = 0_u64;
     loop {
         let (stream, address) = match listener.accept().await {
@@ -70,18 +127,18 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+        let Some(place) = context.room.place(address.ip()) else {
             context.counters.connections_refused.add(1);
+            context.warn(address, "there are as many connections as limits.connections or limits.connections_per_address allows");
             continue;
         };
         next += 1;
         let (context, connection) = (Arc::clone(&context), next);
         tokio::spawn(async move {
-            let origin = Origin::new(address);
-            if let Err(reason) = serve(&context, stream, &origin, connection).await {
-                debug!("a client's connection ended: {reason}");
+            if let Err(reason) = serve(&context, stream, address, connection).await {
+                debug!(%address, "a client's connection ended: {reason}");
             }
-            drop(permit);
+            drop(place);
         });
     }
 }
@@ -89,48 +146,85 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
 /// One connection, from its hello to its end.
 async fn serve(
     context: &Context,
-    mut stream: TcpStream,
-    origin: &Origin,
+    stream: TcpStream,
+    address: SocketAddr,
     connection: u64,
 ) -> Result<(), String> {
     stream.set_nodelay(true).map_err(words)?;
     let mut intake = Intake::new();
-    let greeted = context.clock.limit(HANDSHAKE, greet(context, &mut stream, &mut intake));
-    let version = greeted.await.unwrap_or_else(|| Err("no hello in time".into()))?;
-    let (sender, mut outbox) = outbox::outbox(context.queue);
+    let greeted = context.clock.limit(HANDSHAKE, greet(context, stream, address, &mut intake));
+    let greeted = greeted.await.unwrap_or_else(|| Err("no hello in time".into()));
+    let Greeted { mut stream, version, pass } = greeted?;
+    let share = Share::of(Arc::clone(&context.budget));
+    let (sender, mut outbox) = outbox::outbox(context.queue, Some(share));
     let connected = ClientArrival::Connected { connection, version, sender };
     context.arrivals.send(connected).await.map_err(|_| "this node is stopping")?;
-    let client = Client { origin, connection };
-    let ended = converse(context, &mut stream, client, &mut intake, &mut outbox).await;
+    let mut client = Client {
+        address,
+        origin: Origin::new(address),
+        connection,
+        pass,
+        share: Share::of(Arc::clone(&context.budget)),
+    };
+    let ended = converse(context, &mut stream, &mut client, &mut intake, &mut outbox).await;
     let gone = ClientArrival::Gone { connection };
     context.arrivals.send(gone).await.map_err(|_| "this node is stopping")?;
     ended
 }
 
-/// Reads the hello, and refuses a client of another time.
+/// A client that was let in.
+struct Greeted {
+    stream: Stream,
+    version: u16,
+    pass: Pass,
+}
+
+/// Shakes hands, and refuses a client of another time and one that this node does not know.
 async fn greet(
     context: &Context,
-    stream: &mut TcpStream,
+    stream: TcpStream,
+    address: SocketAddr,
     intake: &mut Intake,
-) -> Result<u16, String> {
-    let hello = first(context, stream, intake).await?;
-    if let Some(version) = VERSIONS.common(hello.versions) {
-        return Ok(version);
+) -> Result<Greeted, String> {
+    let mut stream = match &context.secure.tls {
+        None => Stream::Plain(stream),
+        Some(tls) => tls.accept_client(stream).await.map_err(|error| {
+            context.counters.clients_refused.add(1);
+            let why = format!("no TLS: {error}");
+            context.warn(address, &why);
+            why
+        })?,
+    };
+    let hello = first(context, &mut stream, intake).await?;
+    let Some(version) = VERSIONS.common(hello.versions) else {
+        let why = format!(
+            "this node speaks protocol versions {} to {} and the client {} to {}; upgrade the older one",
+            VERSIONS.oldest, VERSIONS.newest, hello.versions.oldest, hello.versions.newest
+        );
+        say(&mut stream, &NodeItem::Refused(why.clone())).await?;
+        return Err(why);
+    };
+    match context.secure.gate.admit(hello.credential.as_deref()) {
+        Ok(pass) => Ok(Greeted { stream, version, pass }),
+        Err(why) => {
+            context.counters.clients_refused.add(1);
+            context.warn(address, &why);
+            say(&mut stream, &NodeItem::NotAllowed { call: None, why: why.clone() }).await?;
+            Err(why)
+        }
     }
-    let reason = format!(
-        "this node speaks protocol versions {} to {} and the client {} to {}; upgrade the older one",
-        VERSIONS.oldest, VERSIONS.newest, hello.versions.oldest, hello.versions.newest
-    );
+}
+
+async fn say(stream: &mut Stream, item: &NodeItem) -> Result<(), String> {
     let mut frame = Frame::default();
-    frame.push(&NodeItem::Refused(reason.clone())).map_err(|error| error.to_string())?;
+    frame.push(item).map_err(|error| error.to_string())?;
     stream.write_all(&frame.take()).await.map_err(words)?;
-    stream.flush().await.map_err(words)?;
-    Err(reason)
+    stream.shutdown().await.map_err(words)
 }
 
 async fn first(
     context: &Context,
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     intake: &mut Intake,
 ) -> Result<ClientHello, String> {
     loop {
@@ -152,22 +246,48 @@ async fn first(
     }
 }
 
-/// Which client a connection is of.
-#[derive(Clone, Copy, Debug)]
-struct Client<'a> {
-    origin: &'a Origin,
+/// The client that a connection is of.
+#[derive(Debug)]
+struct Client {
+    address: SocketAddr,
+    origin: Origin,
     connection: u64,
+    pass: Pass,
+    /// What it may have sent that was not understood yet.
+    share: Share,
+}
+
+impl Client {
+    /// What is to be handed to the driver of what was read.
+    fn arrival(
+        &mut self,
+        context: &Context,
+        at: Instant,
+        mut items: Vec<ClientItem>,
+    ) -> Result<ClientArrival, String> {
+        self.pass.renew()?;
+        let denied = rights::take_denied(&self.pass, &mut items, &context.counters.metrics);
+        if let Some((_, why)) = denied.first() {
+            context.counters.requests_denied.add(u64::try_from(denied.len()).unwrap_or(u64::MAX));
+            context.warn(self.address, why);
+        }
+        items.iter_mut().for_each(|item| self.origin.sign(item));
+        Ok(ClientArrival::Items { connection: self.connection, at, items, denied })
+    }
 }
 
 /// Carries items in and frames out until one end has enough.
 async fn converse(
     context: &Context,
-    stream: &mut TcpStream,
-    Client { origin, connection }: Client<'_>,
+    stream: &mut Stream,
+    client: &mut Client,
     intake: &mut Intake,
     outbox: &mut outbox::Receiver,
 ) -> Result<(), String> {
     let mut waiting: Option<ClientArrival> = None;
+    // When something whole came last. A sender of single bytes is as good as silent.
+    let mut heard = context.clock.now();
+    let mut silent = pin!(context.clock.sleep_until(heard.after(context.silence)));
     loop {
         if waiting.is_none() {
             let mut items = Vec::new();
@@ -176,8 +296,8 @@ async fn converse(
                 malformed.to_string()
             })?;
             if !items.is_empty() {
-                items.iter_mut().for_each(|item| origin.sign(item));
-                match context.arrivals.try_send(ClientArrival::Items { connection, items }) {
+                heard = context.clock.now();
+                match context.arrivals.try_send(client.arrival(context, heard, items)?) {
                     Ok(()) => continue,
                     Err(TrySendError::Full(arrival)) => waiting = Some(arrival),
                     Err(TrySendError::Closed(_)) => return Err("this node is stopping".into()),
@@ -191,21 +311,36 @@ async fn converse(
                 None => return Ok(()),
             },
             room = context.arrivals.reserve(), if waiting.is_some() => match room {
-                Ok(room) => if let Some(arrival) = waiting.take() { room.send(arrival) },
+                Ok(room) => if let Some(arrival) = waiting.take() {
+                    heard = context.clock.now();
+                    room.send(arrival);
+                },
                 Err(_) => return Err("this node is stopping".into()),
             },
             read = intake.read(stream), if waiting.is_none() => match read {
                 Ok(0) => return Ok(()),
-                Ok(_) => {}
+                Ok(_) if client.share.hold(intake.size()) => {}
+                Ok(_) => {
+                    context.counters.clients_dropped.add(1);
+                    return Err("limits.client_memory is used up".into());
+                }
                 Err(error) => return Err(words(error)),
             },
+            () = &mut silent, if waiting.is_none() => {
+                let over = heard.after(context.silence);
+                if over <= context.clock.now() {
+                    context.counters.clients_dropped.add(1);
+                    return Err(format!("it sent nothing whole for {}", context.silence));
+                }
+                silent.set(context.clock.sleep_until(over));
+            }
         }
     }
 }
 
 async fn write(
     context: &Context,
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     outbox: &mut outbox::Receiver,
     bytes: &[u8],
 ) -> Result<(), String> {

@@ -4,16 +4,19 @@
 
 mod keys;
 mod load;
+mod reach;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use leasehold_core::wire::MAX_FRAME;
-use leasehold_core::{Config as Members, Limits as CoreLimits, MIN_LEASE, Settings, Timing};
+use leasehold_core::{Config as Members, Limits as CoreLimits, MIN_LEASE, Settings, Span, Timing};
 
 use tracing_subscriber::EnvFilter;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
+
+/// Less would take a busy client for a dead one.
+const SHORTEST_SILENCE: Span = Span::from_secs(2);
 
 /// A node's configuration. `Default` is what a node is told by nobody, but for its name and directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,10 @@ pub struct Config {
     pub listen: Listen,
     /// Where others find it.
     pub advertise: Advertise,
+    /// Its certificate, and whose it trusts.
+    pub tls: Tls,
+    /// The file of tokens; without one, everybody who can connect may do everything.
+    pub tokens: Option<PathBuf>,
     /// What it takes on.
     pub limits: Limits,
     /// The constants of the protocol; all nodes need the same.
@@ -58,7 +65,7 @@ pub struct Listen {
     pub peer: String,
     /// For HTTP. Kept for a later release.
     pub http: Option<String>,
-    /// Whether it may listen beyond loopback to anybody.
+    /// Whether it may listen beyond loopback without TLS, or to clients that need not say who they are.
     pub insecure: bool,
 }
 
@@ -73,6 +80,27 @@ pub struct Advertise {
     pub http: Option<String>,
 }
 
+/// Files in PEM; none of them, or all but the last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// This node's certificate, for its name, with those between it and the authority.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authority that signs the nodes' certificates.
+    pub ca: PathBuf,
+    /// The authority that signs the clients' certificates; without it, clients need none.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Whether everything is encrypted. A few files alone are a fault of the configuration.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        [&self.cert, &self.key, &self.ca].iter().any(|file| !file.as_os_str().is_empty())
+    }
+}
+
 /// What a node takes on. Reaching a limit is an answer to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -80,6 +108,13 @@ pub struct Limits {
     pub core: CoreLimits,
     /// Connections of clients at a time: 10,000, each a task and some buffers.
     pub connections: u32,
+    /// Of these, from one address: 5,000, so that one machine leaves room for others.
+    pub connections_per_address: u32,
+    /// Bytes that all connections of clients together may have read and not understood, or written and not sent, beside
+    /// 64 KiB that each may have: 512 MiB.
+    pub client_memory: u32,
+    /// A client's connection on which nothing comes for so long is closed: 30 s. Clients beat twice a second.
+    pub client_silence: Span,
     /// Requests of one connection that may be unanswered: 16,384, enough for a client that keeps a whole node busy, and
     /// a small part of what a node has under way in all, so that one client leaves room for others.
     pub requests_per_connection: u32,
@@ -95,6 +130,9 @@ impl Default for Limits {
         Self {
             core: CoreLimits::default(),
             connections: 10_000,
+            connections_per_address: 5_000,
+            client_memory: 512 << 20,
+            client_silence: Span::from_secs(30),
             requests_per_connection: 16_384,
             client_queue: 16 << 20,
             peer_queue: 16 << 20,
@@ -117,6 +155,8 @@ impl Default for Config {
                 insecure: false,
             },
             advertise: Advertise::default(),
+            tls: Tls::default(),
+            tokens: None,
             limits: Limits::default(),
             timing: Timing::default(),
             log_level: "info".into(),
@@ -145,7 +185,7 @@ impl Config {
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         self.check_names(&mut faults);
-        self.check_addresses(&mut faults);
+        reach::check(self, &mut faults);
         self.check_numbers(&mut faults);
         if let Err(error) = EnvFilter::try_new(&self.log_level) {
             faults.push(format!("log.level = {:?}: {error}", self.log_level));
@@ -157,7 +197,7 @@ impl Config {
         for (key, name) in [("node.name", &self.name), ("cluster.name", &self.cluster)] {
             if name.is_empty() {
                 faults.push(format!("{key} is missing"));
-            } else if name.len() > 64 || !name.chars().all(is_name_char) {
+            } else if !is_name(name) {
                 faults.push(format!(
                     "{key} = {name:?}: a name has at most 64 letters, digits, dots, dashes and underscores"
                 ));
@@ -184,44 +224,6 @@ impl Config {
         if !all.is_empty() && !all.iter().any(|address| address.name == self.name) {
             faults
                 .push(format!("cluster.masters and replicas leave out this node, `{}`", self.name));
-        }
-    }
-
-    fn check_addresses(&self, faults: &mut Vec<String>) {
-        let listen = &self.listen;
-        let http = listen.http.as_ref().map(|http| ("http", http, &self.advertise.http));
-        let client = ("client", &listen.client, &self.advertise.client);
-        let peer = ("peer", &listen.peer, &self.advertise.peer);
-        for (key, address, advertised) in [client, peer].into_iter().chain(http) {
-            let Some(host) = host(address) else {
-                faults.push(format!("listen.{key} = {address:?} is no host:port"));
-                continue;
-            };
-            if !is_loopback(host) && !listen.insecure {
-                faults.push(format!(
-                    "listen.{key} = {address:?} is reachable from other machines, where anybody could use it: this \
-                     release has no TLS; say listen.insecure = true if the network is trusted"
-                ));
-            }
-            let unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
-            if unspecified && advertised.is_none() {
-                faults.push(format!(
-                    "listen.{key} = {address:?} is no address that others can dial; say advertise.{key}"
-                ));
-            }
-            if let Some(advertised) = advertised
-                && self::host(advertised).is_none()
-            {
-                faults.push(format!("advertise.{key} = {advertised:?} is no host:port"));
-            }
-        }
-        for address in self.masters.iter().chain(&self.replicas) {
-            if host(&address.peer).is_none() {
-                faults.push(format!(
-                    "cluster.masters or replicas: {}={} is no name=host:port",
-                    address.name, address.peer
-                ));
-            }
         }
     }
 
@@ -272,12 +274,19 @@ impl Config {
             ("records", limits.core.records),
             ("operations", limits.core.operations),
             ("connections", limits.connections),
+            ("connections_per_address", limits.connections_per_address),
+            ("client_memory", limits.client_memory),
             ("requests_per_connection", limits.requests_per_connection),
         ];
         for (key, count) in counts {
             if count == 0 {
                 faults.push(format!("limits.{key} is zero"));
             }
+        }
+        if limits.client_silence < SHORTEST_SILENCE {
+            faults.push(format!(
+                "limits.client_silence is shorter than {SHORTEST_SILENCE}; clients beat twice a second"
+            ));
         }
         let frame = u32::try_from(MAX_FRAME).unwrap_or(u32::MAX);
         for (key, bytes) in
@@ -290,25 +299,10 @@ impl Config {
     }
 }
 
-fn is_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
-}
-
-/// The host of `host:port`, if it is one.
-fn host(address: &str) -> Option<&str> {
-    let (host, port) = address.rsplit_once(':')?;
-    let _: u16 = port.parse().ok()?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match bare {
-        Some(bare) => Some(bare),
-        None if host.is_empty() || host.contains([':', '[', ']']) => None,
-        None => Some(host),
-    }
-}
-
-/// A name other than `localhost` may mean anything.
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+/// Whether nodes and clusters may be called this.
+pub(crate) fn is_name(name: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (1..=64).contains(&name.len()) && name.chars().all(fine)
 }
 
 #[cfg(test)]
@@ -325,7 +319,7 @@ mod tests {
         }
     }
 
-    fn fault(change: impl FnOnce(&mut Config)) -> String {
+    pub(super) fn fault(change: impl FnOnce(&mut Config)) -> String {
         let mut config = fine();
         change(&mut config);
         config.faults().join("\n")
@@ -334,25 +328,6 @@ mod tests {
     #[test]
     fn the_defaults_are_fine() {
         assert_eq!(fine().faults(), [""; 0]);
-    }
-
-    #[test]
-    fn beyond_loopback_needs_an_explicit_word() {
-        let open = "10.0.0.1:7400".to_owned();
-        assert!(fault(|c| c.listen.client = open.clone()).contains("listen.insecure = true"));
-        let insecure = fault(|c| {
-            c.listen.client = open;
-            c.listen.insecure = true;
-        });
-        assert_eq!(insecure, "");
-        for loopback in ["127.0.0.2:1", "[::1]:1", "localhost:1"] {
-            assert_eq!(fault(|c| c.listen.client = loopback.into()), "");
-        }
-        let any = fault(|c| {
-            c.listen.peer = "[::]:7401".into();
-            c.listen.insecure = true;
-        });
-        assert!(any.contains("advertise.peer"), "{any}");
     }
 
     #[test]

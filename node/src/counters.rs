@@ -35,6 +35,14 @@ pub struct Counters {
     pub clients_dropped: Counter,
     /// Connections that were turned away because there were too many.
     pub connections_refused: Counter,
+    /// Clients that were turned away because this node does not know them.
+    pub clients_refused: Counter,
+    /// Requests of clients that lacked the right.
+    pub requests_denied: Counter,
+    /// Requests that were refused at once because the node did not keep up.
+    pub requests_shed: Counter,
+    /// Times that certificates or tokens changed and could not be used.
+    pub reloads_failed: Counter,
     /// Writes of the node file that failed.
     pub writes_failed: Counter,
     /// Watches that were cut off because their client did not read as fast as things changed.

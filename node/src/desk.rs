@@ -228,7 +228,7 @@ mod tests {
 
     fn desk(calls: usize, queue: usize) -> (Desk, Receiver) {
         let mut desk = Desk::new(calls, Arc::default());
-        let (sender, receiver) = outbox(queue);
+        let (sender, receiver) = outbox(queue, None);
         desk.connected(1, sender);
         (desk, receiver)
     }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
 use leasehold_core::{
-    Body, ClusterId, Config, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Mark, Member,
-    Message, Node, NodeId, NotDone, Outcome, Page, Peer, Request, Settings, Span, Standing, Status,
-    Tally, Ticket,
+    Body, ClusterId, Config, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Limit, Mark,
+    Member, Message, Node, NodeId, NotDone, Outcome, Page, Peer, Request, Settings, Span, Standing,
+    Status, Tally, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -40,6 +40,9 @@ const BATCH: usize = 64;
 const PAGES: usize = 16;
 /// Waiters of a key that are shown.
 const WAITERS: usize = 1_000;
+/// Requests that waited longer for their turn are refused. Whoever has to wait for seconds before anything is begun had
+/// better ask another node, and answering so is much quicker than doing it.
+const BEHIND: Span = Span::from_secs(1);
 /// A node that stops waits no longer for the requests that it has begun.
 const DRAIN: Span = Span::from_secs(3);
 
@@ -319,9 +322,18 @@ impl Driver {
                 let welcome = Welcome { version, timing, limits, topology };
                 self.parts.desk.push(connection, &NodeItem::Welcome(welcome));
             }
-            ClientArrival::Items { connection, items } => {
+            ClientArrival::Items { connection, at, items, denied } => {
+                for (call, why) in denied {
+                    let call = Some(call);
+                    self.parts.desk.push(connection, &NodeItem::NotAllowed { call, why });
+                }
+                let behind = now.since(at) > BEHIND;
                 for item in items {
-                    self.client_item(now, connection, item);
+                    if behind {
+                        self.shed(now, connection, item);
+                    } else {
+                        self.client_item(now, connection, item);
+                    }
                 }
             }
             ClientArrival::Gone { connection } => {
@@ -331,6 +343,19 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// This node does not keep up: what its clients ask for is refused before anything was done about it. What else they
+    /// say helps.
+    fn shed(&mut self, now: Instant, connection: u64, item: ClientItem) {
+        let ClientItem::Request { call, request } = item else {
+            return self.client_item(now, connection, item);
+        };
+        let counters = &self.parts.counters;
+        counters.requests_shed.add(1);
+        counters.metrics.ended(Op::of(&request.action), Ending::NotDone);
+        let outcome = Outcome::NotDone(NotDone::Limit(Limit::Operations));
+        self.parts.desk.push(connection, &NodeItem::Reply { call, outcome });
     }
 
     fn client_item(&mut self, now: Instant, connection: u64, item: ClientItem) {

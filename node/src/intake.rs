@@ -43,6 +43,11 @@ impl Intake {
         Ok(read)
     }
 
+    /// Bytes of memory that this takes.
+    pub(crate) const fn size(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Bytes that wait for the rest of their frame.
     pub(crate) fn pending(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)

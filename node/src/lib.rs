@@ -9,6 +9,9 @@
 //! One task, the `driver`, owns the core. Every connection has a task of its own that reads and writes in large
 //! pieces. Nothing else runs but the `keeper` of the node file.
 
+pub mod auth;
+mod budget;
+pub mod certs;
 mod clients;
 pub mod clock;
 mod cluster;
@@ -28,8 +31,13 @@ mod origin;
 mod outbox;
 mod peers;
 mod quiet;
+mod rights;
+mod room;
+mod secure;
 mod server;
+mod stream;
 mod task;
+mod tls;
 pub mod trouble;
 mod watch;
 
@@ -37,4 +45,6 @@ pub use cluster::{Dev, DevError, DevOptions, dev};
 pub use config::Config;
 pub use desk::InitAnswer;
 pub use file::{FILE_NAME, FileError};
+pub use secure::SecureError;
 pub use server::{Listeners, Running, Server, StartError};
+pub use tls::TlsError;

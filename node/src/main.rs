@@ -3,6 +3,7 @@
 mod cli;
 mod dev;
 mod exit;
+mod keys;
 mod logs;
 mod node;
 mod signals;
@@ -29,6 +30,10 @@ enum Command {
     Node(node::Args),
     /// Puts a load on a cluster and measures throughput, latency and cost
     Bench(cli::Bench),
+    /// Makes a certificate authority for development, and certificates for nodes and clients
+    Certs(keys::Certs),
+    /// Makes a token for clients; prints what the nodes' file of tokens needs to know of it
+    Token(keys::Token),
     #[command(flatten)]
     Client(cli::ClientCommand),
 }
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&line.global, &args),
         Command::Node(args) => node::run(&line.global, args),
         Command::Bench(args) => cli::bench(&line.global, &args),
+        Command::Certs(args) => keys::certs(&line.global, &args),
+        Command::Token(args) => keys::token(&line.global, &args),
         Command::Client(command) => cli::run(&line.global, command),
     }
 }

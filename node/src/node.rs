@@ -9,7 +9,7 @@ use leasehold_node::config::{Config, Sources};
 use tracing::error;
 
 use crate::cli::Global;
-use crate::signals::Signals;
+use crate::signals::{Asked, Signals};
 use crate::{exit, logs};
 
 /// What `leasehold node` takes.
@@ -66,7 +66,7 @@ pub(crate) fn run(global: &Global, args: Args) -> ExitCode {
     let ran = if args.print_config {
         io::stdout().lock().write_all(loaded.to_string().as_bytes()).map(|()| exit::DONE)
     } else if args.check {
-        Ok(exit::DONE)
+        return check(&loaded.config);
     } else {
         tokio::runtime::Runtime::new().and_then(|runtime| runtime.block_on(node(loaded.config)))
     };
@@ -76,8 +76,18 @@ pub(crate) fn run(global: &Global, args: Args) -> ExitCode {
     })
 }
 
+fn check(config: &Config) -> ExitCode {
+    match Server::check(config) {
+        Ok(()) => exit::DONE,
+        Err(fault) => {
+            error!("{fault}");
+            exit::usage()
+        }
+    }
+}
+
 async fn node(config: Config) -> io::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_reload()?;
     let mut running = match Server::start(config).await {
         Ok(running) => running,
         Err(error) => {
@@ -85,12 +95,17 @@ async fn node(config: Config) -> io::Result<ExitCode> {
             return Ok(exit::cannot_connect());
         }
     };
-    tokio::select! {
-        biased;
-        () = signals.stop() => {}
-        () = running.ended() => {
-            error!("the node has come to an end by itself; this is a defect");
-            return Ok(exit::FAILED);
+    loop {
+        tokio::select! {
+            biased;
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::Reload => running.reload().await,
+            },
+            () = running.ended() => {
+                error!("the node has come to an end by itself; this is a defect");
+                return Ok(exit::FAILED);
+            }
         }
     }
     running.shutdown().await;

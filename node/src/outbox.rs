@@ -8,9 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Makes an outbox that holds at most `limit` bytes: the driver's end and the connection's.
-pub(crate) fn outbox(limit: usize) -> (Sender, Receiver) {
-    let shared = Arc::new(Shared { limit, state: Mutex::default(), wake: Notify::new() });
+use crate::budget::Share;
+
+/// Makes an outbox that holds at most `limit` bytes, and no more than there is a `share` for: the driver's end and the
+/// connection's.
+pub(crate) fn outbox(limit: usize, share: Option<Share>) -> (Sender, Receiver) {
+    let state = Mutex::new(State { share, ..State::default() });
+    let shared = Arc::new(Shared { limit, state, wake: Notify::new() });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
@@ -24,10 +28,20 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     bytes: Vec<u8>,
+    /// Bytes that were taken and are being written.
+    taken: usize,
+    share: Option<Share>,
     /// Nothing is put in any more.
     finished: bool,
     /// What is inside is not worth sending any more.
     closed: bool,
+}
+
+impl State {
+    /// Whether there may be this many bytes on their way.
+    fn holds(&mut self, bytes: usize) -> bool {
+        self.share.as_mut().is_none_or(|share| share.hold(bytes))
+    }
 }
 
 impl Shared {
@@ -45,7 +59,9 @@ impl Sender {
     /// Appends `bytes`, unless they do not fit or the connection is gone.
     pub(crate) fn put(&self, bytes: Vec<u8>) -> bool {
         let mut state = self.0.state();
-        if state.closed || state.bytes.len().saturating_add(bytes.len()) > self.0.limit {
+        let waiting = state.bytes.len().saturating_add(bytes.len());
+        let all = waiting.saturating_add(state.taken);
+        if state.closed || waiting > self.0.limit || !state.holds(all) {
             return false;
         }
         if state.bytes.is_empty() {
@@ -87,10 +103,15 @@ impl Receiver {
         loop {
             {
                 let mut state = self.0.state();
+                state.taken = 0;
+                let waiting = state.bytes.len();
+                // Less than before, which there is always a share for.
+                state.holds(waiting);
                 if state.closed {
                     return None;
                 }
                 if !state.bytes.is_empty() {
+                    state.taken = waiting;
                     return Some(std::mem::take(&mut state.bytes));
                 }
                 if state.finished {
@@ -114,16 +135,18 @@ impl Drop for Receiver {
         let mut state = self.0.state();
         state.closed = true;
         state.bytes = Vec::new();
+        state.share = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::{Budget, FREE};
 
     #[tokio::test]
     async fn what_gathers_is_taken_at_once_and_never_more_than_the_limit() {
-        let (sender, mut receiver) = outbox(5);
+        let (sender, mut receiver) = outbox(5, None);
         assert!(sender.put(vec![1, 2]));
         assert!(sender.put(vec![3]));
         assert!(!sender.put(vec![4, 5, 6]));
@@ -135,8 +158,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_being_written_counts_towards_the_budget() {
+        let budget = Budget::new(10);
+        let (sender, mut receiver) = outbox(1 << 20, Some(Share::of(Arc::clone(&budget))));
+        assert!(sender.put(vec![0; FREE + 10]));
+        assert!(!sender.put(vec![0]));
+        assert_eq!(receiver.take().await.map(|bytes| bytes.len()), Some(FREE + 10));
+        // It was taken, and may still be in memory.
+        assert!(!sender.put(vec![0]));
+        let next = receiver.take();
+        let put = async {
+            // After the next look, which says that it was written.
+            while !sender.put(vec![0; FREE + 10]) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (bytes, ()) = tokio::join!(next, put);
+        assert_eq!(bytes.map(|bytes| bytes.len()), Some(FREE + 10));
+        drop(receiver);
+        assert!(Share::of(budget).hold(FREE + 10));
+    }
+
+    #[tokio::test]
     async fn a_closed_outbox_gives_and_takes_nothing() {
-        let (sender, mut receiver) = outbox(5);
+        let (sender, mut receiver) = outbox(5, None);
         assert!(sender.put(vec![1]));
         sender.close();
         assert_eq!(receiver.take().await, None);

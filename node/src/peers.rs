@@ -24,9 +24,11 @@ use crate::handshake::{Identity, Known};
 use crate::intake::Intake;
 use crate::outbox;
 use crate::quiet::Quiet;
+use crate::secure::Secure;
+use crate::stream::{self, Stream};
 
-/// Connecting and shaking hands takes no longer.
-const HANDSHAKE: Span = Span::from_secs(2);
+/// Connecting, TLS and the hellos take no longer.
+const HANDSHAKE: Span = Span::from_secs(4);
 /// The largest hello, in bytes.
 const HELLO: usize = 16 << 10;
 /// A write that makes no progress for so long ends the connection.
@@ -51,6 +53,7 @@ pub(crate) struct PeerArrival {
 pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) identity: Mutex<Identity>,
+    pub(crate) secure: Arc<Secure>,
     pub(crate) control: mpsc::Sender<Control>,
     pub(crate) arrivals: mpsc::Sender<PeerArrival>,
     pub(crate) counters: Arc<Counters>,
@@ -102,11 +105,12 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
 }
 
 /// One accepted connection, from its hello to its end.
-async fn receive(context: &Context, mut stream: TcpStream) -> Result<(), String> {
+async fn receive(context: &Context, stream: TcpStream) -> Result<(), String> {
     stream.set_nodelay(true).map_err(words)?;
     let mut intake = Intake::new();
-    let welcome = context.clock.limit(HANDSHAKE, welcome(context, &mut stream, &mut intake));
-    let hello = welcome.await.unwrap_or_else(|| Err("no hello in time".into()))?;
+    let welcome = context.clock.limit(HANDSHAKE, welcome(context, stream, &mut intake));
+    let welcome = welcome.await.unwrap_or_else(|| Err("no hello in time".into()));
+    let (mut stream, hello) = welcome?;
     let (from, name) = (hello.member.id, hello.member.name);
     debug!(peer = name, "a peer connected");
     loop {
@@ -139,22 +143,41 @@ async fn receive(context: &Context, mut stream: TcpStream) -> Result<(), String>
 /// The accepting side of the handshake.
 async fn welcome(
     context: &Context,
-    stream: &mut TcpStream,
+    stream: TcpStream,
     intake: &mut Intake,
-) -> Result<PeerHello, String> {
-    let hello = match first(context, stream, intake).await? {
+) -> Result<(Stream, PeerHello), String> {
+    let from = stream.peer_addr().map_err(words)?.ip();
+    let (mut stream, shown) = match &context.secure.tls {
+        None => (Stream::Plain(stream), None),
+        Some(tls) => {
+            let (stream, shown) = tls.accept_peer(stream).await.map_err(|error| {
+                context.counters.handshakes_refused.add(1);
+                format!("{from} is no node of this cluster: {error}")
+            })?;
+            (stream, Some(shown))
+        }
+    };
+    let hello = match first(context, &mut stream, intake).await? {
         PeerItem::Hello(hello) => hello,
         PeerItem::Refused(_) | PeerItem::Beat | PeerItem::Message(_) => {
             return Err("no hello at first".into());
         }
     };
+    let name = &hello.member.name;
+    if shown.is_some_and(|shown| !shown.is_of(name)) {
+        let reason = format!(
+            "{from} says that it is `{name}` and shows a certificate for somebody else; a node's certificate must be for \
+             the DNS name that is its node.name"
+        );
+        return Err(refuse(context, &mut stream, reason).await);
+    }
     match context.judge(&hello, None) {
         Ok(_) => {
             let mine = context.identity().hello();
-            say(stream, &PeerItem::Hello(mine)).await?;
-            Ok(hello)
+            say(&mut stream, &PeerItem::Hello(mine)).await?;
+            Ok((stream, hello))
         }
-        Err(reason) => Err(refuse(context, stream, reason).await),
+        Err(reason) => Err(refuse(context, &mut stream, reason).await),
     }
 }
 
@@ -190,13 +213,17 @@ pub(crate) async fn dial(context: Arc<Context>, peer: Known) {
 }
 
 /// Dials and shakes hands. The name is resolved anew each time.
-async fn connect(
-    context: &Context,
-    peer: &Known,
-) -> Result<(TcpStream, PeerHello, Intake), String> {
+async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, Intake), String> {
     let attempt = async {
-        let mut stream = TcpStream::connect(&peer.address).await.map_err(words)?;
-        stream.set_nodelay(true).map_err(words)?;
+        let stream = stream::connect(context.clock, &peer.address, HANDSHAKE.split(2));
+        let stream = stream.await.map_err(words)?;
+        let mut stream = match &context.secure.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => tls.connect_peer(stream, &peer.name).await.map_err(|error| {
+                context.counters.handshakes_refused.add(1);
+                format!("what answers there is not `{}`: {error}", peer.name)
+            })?,
+        };
         let mine = context.identity().hello();
         say(&mut stream, &PeerItem::Hello(mine)).await?;
         let mut intake = Intake::new();
@@ -220,12 +247,12 @@ async fn connect(
 /// Sends on a dialled connection what the driver has for the peer, until it ends. Says why.
 async fn send(
     context: &Context,
-    mut stream: TcpStream,
+    mut stream: Stream,
     mut intake: Intake,
     hello: &PeerHello,
 ) -> String {
     let link = context.dialled.fetch_add(1, Ordering::Relaxed);
-    let (sender, mut outbox) = outbox::outbox(context.queue);
+    let (sender, mut outbox) = outbox::outbox(context.queue, None);
     let member = hello.member.clone();
     let peer = member.id;
     if context.control.send(Control::Dialled { member, link, sender }).await.is_err() {
@@ -272,7 +299,7 @@ fn overhear(intake: &mut Intake) -> Result<(), String> {
 /// The first item of a connection.
 async fn first(
     context: &Context,
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     intake: &mut Intake,
 ) -> Result<PeerItem, String> {
     loop {
@@ -295,7 +322,7 @@ async fn first(
 }
 
 /// Tells the other end why not, as well as that works, and returns the reason.
-async fn refuse(context: &Context, stream: &mut TcpStream, reason: String) -> String {
+async fn refuse(context: &Context, stream: &mut Stream, reason: String) -> String {
     context.counters.handshakes_refused.add(1);
     match say(stream, &PeerItem::Refused(reason.clone())).await {
         Ok(()) => reason,
@@ -303,7 +330,7 @@ async fn refuse(context: &Context, stream: &mut TcpStream, reason: String) -> St
     }
 }
 
-async fn say(stream: &mut TcpStream, item: &PeerItem) -> Result<(), String> {
+async fn say(stream: &mut Stream, item: &PeerItem) -> Result<(), String> {
     let mut frame = Frame::default();
     frame.push(item).map_err(|error| error.to_string())?;
     stream.write_all(&frame.take()).await.map_err(words)?;

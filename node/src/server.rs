@@ -22,6 +22,7 @@ use crate::founding::Founding;
 use crate::handshake::{Identity, Known};
 use crate::keeper::{self, Keeper, Pending};
 use crate::links::Links;
+use crate::secure::{self, Secure, SecureError};
 use crate::task::Task;
 use crate::{clients, peers};
 
@@ -48,6 +49,8 @@ pub enum StartError {
     },
     /// The data directory or the node file is not usable.
     File(FileError),
+    /// Certificates or tokens are not.
+    Secure(SecureError),
 }
 
 impl fmt::Display for StartError {
@@ -57,6 +60,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen at {address} ({key}): {error}")
             }
             Self::File(error) => error.fmt(f),
+            Self::Secure(error) => error.fmt(f),
         }
     }
 }
@@ -119,6 +123,15 @@ impl Server {
         Self::start_on(config, listeners)
     }
 
+    /// Whether certificates and tokens of this configuration can be used.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(config: &Config) -> Result<(), SecureError> {
+        Secure::load(config, &Arc::default()).map(drop)
+    }
+
     /// Starts the node of this configuration on these listeners. Without a data directory the node file is kept in
     /// memory, which is for clusters that live and die with this process.
     ///
@@ -132,8 +145,10 @@ impl Server {
         let (control, control_in) = mpsc::channel(QUEUE);
         let (peer_arrivals, peers_in) = mpsc::channel(QUEUE);
         let (client_arrivals, clients_in) = mpsc::channel(QUEUE);
+        let limits = &config.limits;
         let inputs = Inputs { control: control_in, peers: peers_in, clients: clients_in };
 
+        let secure = Arc::new(Secure::load(&config, &counters).map_err(StartError::Secure)?);
         let (file, keeper, keeper_task) = keep(&config, &control, clock, &counters)?;
         announce(&config, &listeners, &file);
         let boot =
@@ -144,25 +159,20 @@ impl Server {
         let peer_context = Arc::new(peers::Context {
             clock,
             identity: Mutex::new(identity),
+            secure: Arc::clone(&secure),
             control: control.clone(),
             arrivals: peer_arrivals,
             counters: Arc::clone(&counters),
-            queue: bytes(config.limits.peer_queue),
+            queue: bytes(limits.peer_queue),
             seed: draw(),
             dialled: AtomicU64::new(0),
         });
         let (alive, all_gone) = mpsc::channel(1);
-        let client_context = Arc::new(clients::Context {
-            clock,
-            arrivals: client_arrivals,
-            counters: Arc::clone(&counters),
-            queue: bytes(config.limits.client_queue),
-            connections: bytes(config.limits.connections),
-            alive,
-        });
+        let shared = (client_arrivals, Arc::clone(&counters), Arc::clone(&secure), alive);
+        let client_context = Arc::new(clients::Context::new(clock, limits, shared));
 
         let now = clock.now();
-        let calls = bytes(config.limits.requests_per_connection);
+        let calls = bytes(limits.requests_per_connection);
         let names = |all: &[Address]| all.iter().map(|a| a.name.clone()).collect();
         let parts = Parts {
             clock,
@@ -183,10 +193,12 @@ impl Server {
             client_addr: listeners.client_addr,
             peer_addr: listeners.peer_addr,
             counters,
+            secure,
             control,
             all_gone,
             driver: Task::start(Driver::new(parts, now).run(inputs)),
             listeners: vec![
+                Task::start(secure::keep_fresh(Arc::clone(&client_context.secure), clock)),
                 Task::start(clients::listen(client_context, listeners.client)),
                 Task::start(peers::listen(peer_context, listeners.peer)),
             ],
@@ -202,6 +214,7 @@ pub struct Running {
     client_addr: SocketAddr,
     peer_addr: SocketAddr,
     counters: Arc<Counters>,
+    secure: Arc<Secure>,
     control: mpsc::Sender<Control>,
     /// Closed when the last connection of a client is gone.
     all_gone: mpsc::Receiver<()>,
@@ -249,6 +262,11 @@ impl Running {
         let (answer, outcome) = oneshot::channel();
         self.control.send(Control::Init(answer)).await.ok()?;
         outcome.await.ok()
+    }
+
+    /// Reads certificates and tokens again, at once. What cannot be used is in the log, and changes nothing.
+    pub async fn reload(&self) {
+        secure::look(&self.secure, Vec::new()).await;
     }
 
     /// Waits until the node has ended by itself, which it only does when something is badly wrong.
@@ -311,8 +329,12 @@ fn announce(config: &Config, listeners: &Listeners, file: &NodeFile) {
         peers = %listeners.peer_addr,
         "starting"
     );
-    if config.listen.insecure {
-        warn!("listen.insecure: whoever reaches these ports can use this node");
+    if config.listen.insecure && !config.tls.is_on() {
+        warn!(
+            "listen.insecure: whoever reaches these ports can use this node and read what others say to it"
+        );
+    } else if config.listen.insecure && config.tokens.is_none() && config.tls.client_ca.is_none() {
+        warn!("listen.insecure: whoever reaches the port for clients can use this node");
     }
 }
 

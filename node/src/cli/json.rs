@@ -114,6 +114,11 @@ fn start(op: &str, action: Option<&Action>, outcome: &str) -> Object {
     object
 }
 
+/// Why a node could not be asked, in one word.
+const fn unasked(cause: &Cause) -> &'static str {
+    if matches!(cause, Cause::NotAllowed(_)) { "not_allowed" } else { "unreachable" }
+}
+
 fn put(object: &mut Object, name: &str, value: impl Into<Value>) {
     object.insert(name.to_owned(), value.into());
 }
@@ -190,7 +195,7 @@ fn waiting(mut object: Object, report: &WaitingReport) -> Value {
             put(&mut object, "waiters", waiting.first.iter().map(waiter).collect::<Vec<_>>());
         }
         Err(cause) => {
-            put(&mut object, "outcome", "unreachable");
+            put(&mut object, "outcome", unasked(cause));
             put(&mut object, "error", cause.to_string());
         }
     }
@@ -229,7 +234,7 @@ fn node(op: &str, report: &NodeReport) -> Value {
     match &report.status {
         Ok(status) => described(&mut object, status),
         Err(cause) => {
-            put(&mut object, "outcome", "unreachable");
+            put(&mut object, "outcome", unasked(cause));
             put(&mut object, "error", cause.to_string());
         }
     }

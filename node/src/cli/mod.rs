@@ -1,6 +1,7 @@
 //! The commands that talk to a cluster, in stages: what was [typed], what is [meant], what the cluster made of it
 //! ([perform]), and how that is [shown](render).
 
+mod access;
 mod bench;
 mod json;
 mod meant;
@@ -24,14 +25,17 @@ use render::Shown;
 /// Runs one of them.
 pub(crate) fn run(global: &Global, command: ClientCommand) -> ExitCode {
     let op = command.name();
-    let shown = match Meant::new(global, command) {
-        Ok(meant) => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => {
-                let result = runtime.block_on(perform::perform(&meant));
-                render::render(op, &meant.action, result, global)
+    let meant = Meant::new(global, command);
+    let shown = match meant.and_then(|meant| Ok((meant, access::options(global)?))) {
+        Ok((meant, options)) => {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => {
+                    let result = runtime.block_on(perform::perform(&meant, options));
+                    render::render(op, &meant.action, result, global)
+                }
+                Err(error) => render::broken(op, &format!("cannot start: {error}"), global),
             }
-            Err(error) => render::broken(op, &format!("cannot start: {error}"), global),
-        },
+        }
         Err(wrong) => render::misused(op, &wrong, global),
     };
     show(&shown);

@@ -27,11 +27,8 @@ pub(super) enum Report {
 }
 
 /// Connects and does it.
-pub(super) async fn perform(meant: &Meant) -> Result<Report, Error> {
-    let options = Options::new()
-        .name(format!("leasehold-cli/{}", std::process::id()))
-        .timeout(meant.timeout)
-        .direct(false);
+pub(super) async fn perform(meant: &Meant, options: Options) -> Result<Report, Error> {
+    let options = options.timeout(meant.timeout).direct(false);
     let client = Client::connect(meant.endpoints.iter().cloned(), options).await?;
     Ok(match &meant.action {
         Action::Init => Report::Founded(client.init().await?),

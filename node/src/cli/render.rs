@@ -1,6 +1,6 @@
 //! What is shown: results on standard output, everything else on standard error, and the exit code.
 
-use leasehold_client::{Error, Holder, WaitingReport};
+use leasehold_client::{Cause, Error, Holder, WaitingReport};
 
 use super::meant::Action;
 use super::perform::Report;
@@ -76,14 +76,23 @@ pub(super) const fn error_code(error: &Error) -> u8 {
     }
 }
 
+/// The exit code where nobody could be asked, for these causes.
+fn nobody<'a>(mut causes: impl Iterator<Item = &'a Cause>) -> u8 {
+    if causes.any(|cause| matches!(cause, Cause::NotAllowed(_))) {
+        code::NOT_ALLOWED
+    } else {
+        code::CANNOT_CONNECT
+    }
+}
+
 fn report_code(report: &Report) -> u8 {
     match report {
         Report::Read(None) => code::REFUSED,
         Report::Nodes(nodes) if nodes.iter().all(|node| node.status.is_err()) => {
-            code::CANNOT_CONNECT
+            nobody(nodes.iter().filter_map(|node| node.status.as_ref().err()))
         }
         Report::Waiting(nodes) if nodes.iter().all(|node| node.waiting.is_err()) => {
-            code::CANNOT_CONNECT
+            nobody(nodes.iter().filter_map(|node| node.waiting.as_ref().err()))
         }
         Report::Founded(_)
         | Report::Locked { .. }

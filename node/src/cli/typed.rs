@@ -1,5 +1,7 @@
 //! What was typed.
 
+use std::path::PathBuf;
+
 use clap::{ArgGroup, Args, Subcommand};
 use leasehold_core::Span;
 use leasehold_node::duration;
@@ -17,6 +19,24 @@ pub(crate) struct Global {
         default_value = "127.0.0.1:7400"
     )]
     pub(crate) endpoints: Vec<String>,
+    /// The authority that signed the nodes' certificates, as a PEM file; without it nothing is encrypted
+    #[arg(long, global = true, value_name = "FILE", env = "LEASEHOLD_CACERT")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// The certificate that says who you are, as a PEM file, where nodes ask for one
+    #[arg(long, global = true, value_name = "FILE", env = "LEASEHOLD_CERT", requires = "key_file")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(
+        long = "key",
+        global = true,
+        value_name = "FILE",
+        env = "LEASEHOLD_CERT_KEY",
+        requires = "cert"
+    )]
+    pub(crate) key_file: Option<PathBuf>,
+    /// A file with the secret token that says who you are, where nodes ask for one
+    #[arg(long, global = true, value_name = "FILE", env = "LEASEHOLD_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// How long the command may take, besides what it is told to wait; for `wait`, how long to wait [default: 10s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Span>,

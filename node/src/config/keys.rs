@@ -1,5 +1,7 @@
 //! The keys, each once: how it is read and how it is shown.
 
+use std::path::{Path, PathBuf};
+
 use leasehold_core::{Drift, Span};
 use toml::Value;
 
@@ -30,6 +32,11 @@ impl Raw {
             Self::Toml(Value::String(text)) | Self::Text(text) => Ok(text.clone()),
             Self::Toml(other) => Err(format!("{other} is no text; put it in quotes")),
         }
+    }
+
+    fn path(&self) -> Result<PathBuf, String> {
+        let text = self.text()?;
+        if text.is_empty() { Err("the path is empty".into()) } else { Ok(text.into()) }
     }
 
     fn span(&self) -> Result<Span, String> {
@@ -95,6 +102,10 @@ impl Raw {
     }
 }
 
+fn path(path: &Path) -> Option<Value> {
+    if path.as_os_str().is_empty() { None } else { text(&path.to_string_lossy()) }
+}
+
 fn text(text: &str) -> Option<Value> {
     Some(Value::String(text.to_owned()))
 }
@@ -133,15 +144,7 @@ macro_rules! key {
 /// All keys, in the order in which they are shown.
 pub(super) const KEYS: &[Key] = &[
     key!("node", "name", text, name, |v| text(v)),
-    Key {
-        section: "node",
-        name: "data_dir",
-        set: |config, raw| {
-            config.data_dir = Some(raw.text()?.into());
-            Ok(())
-        },
-        show: |config| config.data_dir.as_ref().and_then(|dir| text(&dir.to_string_lossy())),
-    },
+    key!("node", "data_dir", path, data_dir, |v| v.as_deref().and_then(path)),
     key!("cluster", "name", text, cluster, |v| text(v)),
     key!("cluster", "masters", addresses, masters, |v| addresses(v)),
     key!("cluster", "replicas", addresses, replicas, |v| addresses(v)),
@@ -152,6 +155,11 @@ pub(super) const KEYS: &[Key] = &[
     key!("advertise", "client", text, advertise.client, |v| v.as_deref().and_then(text)),
     key!("advertise", "peer", text, advertise.peer, |v| v.as_deref().and_then(text)),
     key!("advertise", "http", text, advertise.http, |v| v.as_deref().and_then(text)),
+    key!("tls", "cert", path, tls.cert, |v| path(v)),
+    key!("tls", "key", path, tls.key, |v| path(v)),
+    key!("tls", "ca", path, tls.ca, |v| path(v)),
+    key!("tls", "client_ca", path, tls.client_ca, |v| v.as_deref().and_then(path)),
+    key!("auth", "tokens", path, tokens, |v| v.as_deref().and_then(path)),
     key!("limits", "key", count, limits.core.key, |v| count(*v)),
     key!("limits", "value", count, limits.core.value, |v| count(*v)),
     key!("limits", "meta", count, limits.core.meta, |v| count(*v)),
@@ -163,6 +171,9 @@ pub(super) const KEYS: &[Key] = &[
     key!("limits", "masters", count, limits.core.masters, |v| count(*v)),
     key!("limits", "replicas", count, limits.core.replicas, |v| count(*v)),
     key!("limits", "connections", count, limits.connections, |v| count(*v)),
+    key!("limits", "connections_per_address", count, limits.connections_per_address, |v| count(*v)),
+    key!("limits", "client_memory", count, limits.client_memory, |v| count(*v)),
+    key!("limits", "client_silence", span, limits.client_silence, |v| span(*v)),
     key!("limits", "requests_per_connection", count, limits.requests_per_connection, |v| count(*v)),
     key!("limits", "client_queue", count, limits.client_queue, |v| count(*v)),
     key!("limits", "peer_queue", count, limits.peer_queue, |v| count(*v)),

@@ -1,5 +1,6 @@
 //! The binary as a process: commands that end, and servers that are ended with the test.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -18,6 +19,17 @@ impl Server {
     /// Starts `leasehold` with these arguments, to run until it is dropped.
     pub(crate) fn start(args: &[&str]) -> Self {
         Self(command(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// The same, with what it says on standard error at the end of this file.
+    pub(crate) fn logging(args: &[&str], log: &Path) -> Self {
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        Self(command(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// What it says on standard output up to the line `ready`.

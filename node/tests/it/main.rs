@@ -16,6 +16,8 @@ mod peers;
 mod raw;
 mod reading;
 mod restarts;
+mod secure;
 mod three_nodes;
 mod tour;
+mod trio;
 mod watching;

@@ -152,7 +152,8 @@ async fn look_around(plan: &Plan) -> Result<(Homes, Vec<String>), Failure> {
 }
 
 fn options(plan: &Plan) -> Options {
-    Options::new().name(format!("leasehold-bench/{}", std::process::id())).timeout(plan.timeout)
+    let name = format!("leasehold-bench/{}", std::process::id());
+    plan.options.clone().name(name).timeout(plan.timeout)
 }
 
 impl Running {

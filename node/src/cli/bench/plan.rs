@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use leasehold_client::Options;
 use leasehold_core::Span;
 
 use super::keys::Keys;
@@ -21,6 +22,8 @@ const LONGEST_VALUE: usize = 1 << 20;
 pub(super) struct Plan {
     pub(super) endpoints: Vec<String>,
     pub(super) timeout: Duration,
+    /// How to connect.
+    pub(super) options: Options,
     pub(super) workload: Workload,
     pub(super) duration: Span,
     pub(super) ops: Option<u64>,
@@ -86,6 +89,7 @@ impl Plan {
         Ok(Self {
             endpoints: endpoints?,
             timeout: global.timeout.map_or(TIMEOUT, Duration::from),
+            options: crate::cli::access::options(global)?,
             workload: typed.workload,
             duration: typed.duration,
             ops: typed.ops,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use leasehold_core::wire::ClientItem;
 use leasehold_core::{Action, Amendment, ClusterId, Key, Outcome, Owner, Token};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
@@ -13,13 +14,15 @@ use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::exchange::Exchange;
+use crate::keeper::Keeper;
 use crate::listing::Listing;
 use crate::operations::{Extend, Lock, Release, Update};
 use crate::options::Options;
 use crate::question::{Orphan, Question, Reply};
 use crate::watch::{Watch, WatchEnd};
 
-/// A connection to a cluster, cheap to clone. Everything ends when the last clone and the last lease are dropped.
+/// A connection to a cluster, cheap to clone. Everything ends when the last clone, the last guard
+/// and the last lease are dropped, and the releases of dropped guards are answered.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -27,9 +30,9 @@ use crate::watch::{Watch, WatchEnd};
 ///
 /// # async fn example() -> Result<(), leasehold_client::Error> {
 /// let client = Client::connect(["127.0.0.1:7400"], Options::new()).await?;
-/// let lease = client.lock("job").value("me").ttl(Duration::from_secs(30)).await?;
-/// println!("token {}", lease.token());
-/// lease.release().await?;
+/// let guard = client.lock("job").value("me").ttl(Duration::from_secs(30)).await?;
+/// println!("token {}", guard.token());
+/// guard.release().await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -41,11 +44,17 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     cluster: Arc<Cluster>,
+    keeper: Arc<Keeper>,
+    /// Where what must outlive a call is run.
+    runtime: Handle,
     janitor: JoinHandle<()>,
+    keeping: JoinHandle<()>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.keeper.close();
+        self.keeping.abort();
         self.janitor.abort();
         self.cluster.end();
     }
@@ -72,18 +81,22 @@ impl Client {
         let (orphans, orphaned) = unbounded_channel();
         let cluster = Cluster::new(endpoints, options, orphans);
         let janitor = tokio::spawn(give_back(Arc::clone(&cluster), orphaned));
-        let client = Self { inner: Arc::new(Inner { cluster, janitor }) };
+        let keeper = Keeper::new();
+        let keeping = tokio::spawn(Arc::clone(&keeper).run());
+        let runtime = Handle::current();
+        let inner = Inner { cluster, keeper, runtime, janitor, keeping };
+        let client = Self { inner: Arc::new(inner) };
         client.inner.cluster.first(deadline).await?;
         Ok(client)
     }
 
-    /// Acquires `key` if it is free. Await the builder to do it.
+    /// Acquires `key` if it is free. Await the builder to do it, for a [`Guard`](crate::Guard).
     pub fn lock(&self, key: impl Into<Key>) -> Lock {
         Lock::new(self.clone(), key.into())
     }
 
     /// Lets somebody's lease on `key` end no sooner than `ttl` from now. For one's own lease, see
-    /// [`Lease::extend`](crate::Lease::extend).
+    /// [`Guard::extend`](crate::Guard::extend).
     pub fn extend(&self, key: impl Into<Key>, owner: Owner, ttl: Duration) -> Extend {
         Extend::new(self.clone(), key.into(), owner, ttl)
     }
@@ -99,7 +112,8 @@ impl Client {
     }
 
     /// Ends the ownership of `owner` on `key`; an owner that says nothing means whoever holds it, and is not sent
-    /// again when nobody knows what became of the first sending. For one's own lease, see [`Lease::release`](crate::Lease::release).
+    /// again when nobody knows what became of the first sending. For one's own lease, see
+    /// [`Guard::release`](crate::Guard::release).
     pub fn release(&self, key: impl Into<Key>, owner: Owner) -> Release {
         Release::new(self.clone(), key.into(), owner)
     }
@@ -298,6 +312,15 @@ impl Client {
 
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {
         &self.inner.cluster
+    }
+
+    pub(crate) fn keeper(&self) -> &Arc<Keeper> {
+        &self.inner.keeper
+    }
+
+    /// Where what must outlive a call is run.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.inner.runtime
     }
 
     pub(crate) fn options(&self) -> &Options {

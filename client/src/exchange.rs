@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_core::{Instant, NodeId, NotDone, Outcome};
+use leasehold_core::{Instant, NodeId, NotDone, Outcome, Span};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::backoff::Backoff;
@@ -35,6 +35,8 @@ pub(crate) struct Exchange {
     cluster: Arc<Cluster>,
     question: Question,
     deadline: Instant,
+    /// A node is suspected after so long, if that is sooner than what a coordinator may take.
+    suspect_after: Option<Span>,
     backoff: Backoff,
     waiter: UnboundedSender<Arrival>,
     arrivals: UnboundedReceiver<Arrival>,
@@ -65,6 +67,7 @@ impl Exchange {
             backoff: cluster.backoff(b"call"),
             question,
             deadline,
+            suspect_after: None,
             waiter,
             arrivals,
             open: Vec::new(),
@@ -73,6 +76,12 @@ impl Exchange {
             reason: None,
             delivered: false,
         }
+    }
+
+    /// Has another node asked beside one that takes longer than this.
+    pub(crate) const fn suspecting_after(mut self, span: Option<Span>) -> Self {
+        self.suspect_after = span;
+        self
     }
 
     /// Puts the question until it is answered, or the deadline has come.
@@ -112,8 +121,9 @@ impl Exchange {
             () = connection.ask(call, item, asked_at, &self.waiter) => {}
             () = clock::sleep_until(self.deadline) => return None,
         }
-        let suspect_after = self.cluster.coordination().plus(self.question.waiting(asked_at));
-        Some(asked_at.after(suspect_after))
+        let coordination = self.cluster.coordination();
+        let busy = self.suspect_after.map_or(coordination, |span| span.min(coordination));
+        Some(asked_at.after(busy.plus(self.question.waiting(asked_at))))
     }
 
     /// Pauses; `None` if the deadline comes first.

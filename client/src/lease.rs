@@ -1,4 +1,4 @@
-//! A lease that this process holds.
+//! A lease that this process holds, and nothing keeps.
 
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use crate::answer::{Extended, Released, Updated, Votes};
 use crate::client::Client;
 use crate::clock::{self, Instant};
 use crate::error::Error;
-use crate::identity::next_step;
+use crate::held::Acquired;
 use crate::labels::Labels;
-use crate::operations::{Extend, Release, Update};
+use crate::operations::{Deadline, extend_as, release_as, step_of, update_as};
 
-/// A key that this process acquired, and until when it may believe so.
+/// A key that this process acquired, and until when it may believe so, without a [`Guard`](crate::Guard) that keeps it:
+/// for programs that do so themselves, or that shall end before their lease does.
 ///
 /// The belief needs no network: once [`Lease::valid_until`] has passed on this process' clock, somebody else may
 /// hold the key. A lease that is dropped is not released; it ends by itself.
@@ -20,7 +21,7 @@ use crate::operations::{Extend, Release, Update};
 /// ```no_run
 /// # async fn example(client: leasehold_client::Client) -> Result<(), leasehold_client::Error> {
 /// use std::time::Duration;
-/// let mut lease = client.lock("job").await?;
+/// let mut lease = client.lock("job").lease().await?;
 /// while lease.is_valid() {
 ///     // a step of the work, which passes lease.token() on to whatever it writes to
 ///     lease.extend(Duration::from_secs(30)).await?;
@@ -44,15 +45,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(crate) const fn new(
-        client: Client,
-        key: Key,
-        value: Bytes,
-        token: Token,
-        valid_until: Instant,
-        next: OpId,
-        votes: Votes,
-    ) -> Self {
+    pub(crate) fn new(client: Client, acquired: Acquired) -> Self {
+        let Acquired { key, value, token, valid_until, next, votes, ttl: _ } = acquired;
         Self { client, key, value, token, valid_until, next, votes }
     }
 
@@ -102,10 +96,12 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// As for [`Extend`].
+    /// As for [`Extend`](crate::Extend).
     pub async fn extend(&mut self, ttl: Duration) -> Result<Extended, Error> {
-        let extend = Extend::new(self.client.clone(), self.key.clone(), self.owner(), ttl);
-        let extended = extend.run(&mut self.next).await?;
+        let (owner, deadline) = (self.owner(), self.deadline());
+        let (cluster, key, next) = (self.client.cluster(), &self.key, &mut self.next);
+        let step = || step_of(next);
+        let extended = extend_as(cluster, key, owner, ttl.into(), step, deadline).await?;
         self.valid_until = self.valid_until.max(extended.valid_until);
         Ok(extended)
     }
@@ -114,19 +110,16 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// As for [`Update`]. If the outcome is unknown, [`Lease::value`] is still the old one.
+    /// As for [`Update`](crate::Update). If the outcome is unknown, [`Lease::value`] is still the old one.
     pub async fn update(
         &mut self,
         value: impl Into<Bytes>,
         labels: Option<Labels>,
     ) -> Result<Updated, Error> {
+        let (owner, deadline, id) = (self.owner(), self.deadline(), step_of(&mut self.next));
+        let (cluster, key, labels) = (self.client.cluster(), &self.key, labels.as_ref());
         let value = value.into();
-        let (client, key) = (self.client.clone(), self.key.clone());
-        let mut update = Update::new(client, key, self.owner(), value.clone());
-        if let Some(labels) = labels {
-            update = update.labels(labels);
-        }
-        let updated = update.run(self.step()).await?;
+        let updated = update_as(cluster, key, owner, value.clone(), labels, id, deadline).await?;
         self.value = value;
         Ok(updated)
     }
@@ -135,20 +128,17 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// As for [`Release`].
+    /// As for [`Release`](crate::Release).
     pub async fn release(mut self) -> Result<Released, Error> {
-        let id = self.step();
-        Release::new(self.client.clone(), self.key.clone(), self.owner()).run(id).await
+        let (owner, deadline, id) = (self.owner(), self.deadline(), step_of(&mut self.next));
+        release_as(self.client.cluster(), &self.key, owner, id, deadline).await
     }
 
     const fn owner(&self) -> Owner {
         Owner { value: None, token: Some(self.token) }
     }
 
-    /// The next step, which is used up from now on, even if its call is dropped.
-    const fn step(&mut self) -> OpId {
-        let this = self.next;
-        self.next = next_step(this);
-        this
+    fn deadline(&self) -> Deadline {
+        Deadline::within(self.client.options().timeout)
     }
 }

@@ -5,7 +5,7 @@
 //! nothing applies twice. What it cannot know it says: [`Error`] tells "refused", "certainly not done" and
 //! "outcome unknown" apart.
 //!
-//! What must not be wrong is the *belief*: a [`Lease`] is valid for a time on this process' own clock, counted from
+//! What must not be wrong is the *belief*: a [`Guard`] holds its key for a time on this process' own clock, counted from
 //! a reading taken before the request left, and shortened by what clocks may drift. No answer that comes late and
 //! no network that vanishes can make it longer.
 //!
@@ -21,7 +21,10 @@ mod connection;
 mod error;
 mod exchange;
 mod frames;
+mod guard;
+mod held;
 mod identity;
+mod keeper;
 pub mod labels;
 mod lease;
 mod listing;
@@ -39,6 +42,8 @@ pub use answer::{
 };
 pub use client::Client;
 pub use error::{Cause, Doubt, Error, Fault, Reason, Refusal, Unreachable};
+pub use guard::{Belief, Guard};
+pub use held::Lost;
 pub use labels::Labels;
 pub use lease::Lease;
 pub use leasehold_core::{

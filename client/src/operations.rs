@@ -14,7 +14,9 @@ use crate::client::Client;
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
 use crate::error::{Doubt, Error};
-use crate::exchange::Answered;
+use crate::exchange::{Answered, Exchange};
+use crate::guard::Guard;
+use crate::held::Acquired;
 use crate::identity::{new_chain, next_step};
 use crate::labels::{self, Labels};
 use crate::lease::Lease;
@@ -43,6 +45,7 @@ pub struct Lock {
     delay: Duration,
     wait: Option<Duration>,
     timeout: Duration,
+    auto_extend: bool,
 }
 
 impl Lock {
@@ -57,6 +60,7 @@ impl Lock {
             delay: Duration::ZERO,
             wait: None,
             timeout,
+            auto_extend: true,
         }
     }
 
@@ -96,15 +100,37 @@ impl Lock {
         self
     }
 
-    async fn acquire(self) -> Result<Lease, Error> {
-        let (now, id) = (clock::now(), new_chain());
+    /// Whether the guard extends the lease in the background, for as long as it lives; it does if not given.
+    pub const fn auto_extend(mut self, auto_extend: bool) -> Self {
+        self.auto_extend = auto_extend;
+        self
+    }
+
+    /// Acquires the key without a guard: nothing extends the lease, and nothing releases it but
+    /// [`Lease::release`](crate::Lease::release).
+    ///
+    /// # Errors
+    ///
+    /// As for the lock itself.
+    pub async fn lease(self) -> Result<Lease, Error> {
+        let client = self.client.clone();
+        Ok(Lease::new(client, self.acquire().await?))
+    }
+
+    async fn guard(self) -> Result<Guard, Error> {
+        let (client, auto_extend) = (self.client.clone(), self.auto_extend);
+        Ok(Guard::new(client, self.acquire().await?, auto_extend))
+    }
+
+    async fn acquire(self) -> Result<Acquired, Error> {
+        let (now, id, ttl) = (clock::now(), new_chain(), self.ttl.into());
         let wait = self.wait.map(|wait| now.after(wait.into()));
         let deadline = wait.unwrap_or(now).after(self.timeout.into());
         let action = Action::Lock {
             id,
             value: self.value.clone(),
             meta: labels::encode(&self.labels),
-            lease: self.ttl.into(),
+            lease: ttl,
             delay: self.delay.into(),
             wait: Span::ZERO,
         };
@@ -116,20 +142,20 @@ impl Lock {
         let (valid_until, done) = match belief(answered.asked_at, &done) {
             Some(valid_until) => (valid_until, done),
             // An earlier sending had taken effect, nobody knows when. Extending gives a belief.
-            None => claim.extend(&self.client, self.ttl.into(), deadline).await?,
+            None => claim.extend(ttl, deadline).await?,
         };
-        let next = claim.keep();
-        let votes = Votes::from(&done);
-        Ok(Lease::new(self.client, self.key, self.value, done.token, valid_until, next, votes))
+        let (token, votes) = (done.token, Votes::from(&done));
+        let (next, key, value) = (claim.keep(), self.key, self.value);
+        Ok(Acquired { key, value, token, ttl, valid_until, next, votes })
     }
 }
 
 impl IntoFuture for Lock {
-    type Output = Result<Lease, Error>;
-    type IntoFuture = Call<Lease>;
+    type Output = Result<Guard, Error>;
+    type IntoFuture = Call<Guard>;
 
-    fn into_future(self) -> Call<Lease> {
-        Box::pin(self.acquire())
+    fn into_future(self) -> Call<Guard> {
+        Box::pin(self.guard())
     }
 }
 
@@ -150,20 +176,15 @@ impl Claim {
         Self { cluster, key: key.clone(), id, token, kept: false }
     }
 
-    async fn extend(
-        &mut self,
-        client: &Client,
-        lease: Span,
-        deadline: Instant,
-    ) -> Result<(Instant, Done), Error> {
+    async fn extend(&mut self, lease: Span, deadline: Instant) -> Result<(Instant, Done), Error> {
         let owner = Owner { value: None, token: Some(self.token) };
-        let mut next = next_step(self.id);
+        let (cluster, deadline) = (Arc::clone(&self.cluster), Deadline::at(deadline));
         loop {
-            self.id = next;
+            self.id = next_step(self.id);
             let action = Action::Extend { id: self.id, owner: owner.clone(), lease };
-            match extend_once(client, &self.key, action, deadline).await {
+            match extend_once(&cluster, &self.key, action, deadline).await {
                 Ok((Some(valid_until), done)) => return Ok((valid_until, done)),
-                Ok((None, _)) => next = next_step(next),
+                Ok((None, _)) => {}
                 // Whatever became of the extension: the lock was acquired, at some point.
                 Err(_) => return Err(Error::Unknown(Doubt::Unconfirmed)),
             }
@@ -213,23 +234,6 @@ impl Extend {
         self.timeout = timeout;
         self
     }
-
-    /// Sends it as `id` and the steps after that, which it counts.
-    pub(crate) async fn run(self, id: &mut OpId) -> Result<Extended, Error> {
-        let deadline = clock::now().after(self.timeout.into());
-        loop {
-            let this = *id;
-            *id = next_step(this);
-            let (owner, lease) = (self.owner.clone(), self.ttl.into());
-            let action = Action::Extend { id: this, owner, lease };
-            // A repeated answer gives no belief; the next step does.
-            if let (Some(valid_until), done) =
-                extend_once(&self.client, &self.key, action, deadline).await?
-            {
-                return Ok(Extended { token: done.token, valid_until, votes: (&done).into() });
-            }
-        }
-    }
 }
 
 impl IntoFuture for Extend {
@@ -237,7 +241,12 @@ impl IntoFuture for Extend {
     type IntoFuture = Call<Extended>;
 
     fn into_future(self) -> Call<Extended> {
-        Box::pin(async move { self.run(&mut new_chain()).await })
+        let Self { client, key, owner, ttl, timeout } = self;
+        Box::pin(async move {
+            let (mut next, deadline) = (new_chain(), Deadline::within(timeout));
+            let step = || step_of(&mut next);
+            extend_as(client.cluster(), &key, owner, ttl.into(), step, deadline).await
+        })
     }
 }
 
@@ -275,20 +284,6 @@ impl Update {
         self.timeout = timeout;
         self
     }
-
-    /// Sends it as `id`.
-    pub(crate) async fn run(self, id: OpId) -> Result<Updated, Error> {
-        let Self { client, key, owner, value, labels, timeout } = self;
-        let meta = labels.as_ref().map(labels::encode);
-        let action = Action::Update { id, owner, value, meta };
-        let answered = perform(&client, &key, action, timeout).await?;
-        match effect(&answered)? {
-            Ok(done) => Ok(Updated { token: done.token, votes: (&done).into() }),
-            // An earlier sending may have applied, and what it wrote no longer be there.
-            Err(_) if answered.doubted => Err(Error::Unknown(Doubt::Overtaken)),
-            Err(refused) => Err(refused),
-        }
-    }
 }
 
 impl IntoFuture for Update {
@@ -296,7 +291,12 @@ impl IntoFuture for Update {
     type IntoFuture = Call<Updated>;
 
     fn into_future(self) -> Call<Updated> {
-        Box::pin(self.run(new_chain()))
+        let Self { client, key, owner, value, labels, timeout } = self;
+        Box::pin(async move {
+            let (id, deadline) = (new_chain(), Deadline::within(timeout));
+            let labels = labels.as_ref();
+            update_as(client.cluster(), &key, owner, value, labels, id, deadline).await
+        })
     }
 }
 
@@ -326,28 +326,6 @@ impl Release {
         self.timeout = timeout;
         self
     }
-
-    /// Sends it as `id`.
-    pub(crate) async fn run(self, id: OpId) -> Result<Released, Error> {
-        let Self { client, key, owner, timeout } = self;
-        let action = Action::Release { id, owner: owner.clone() };
-        let answered = perform(&client, &key, action, timeout).await?;
-        match effect(&answered)? {
-            Ok(done) => {
-                let token = Some(done.token);
-                Ok(Released { token, confirmed: true, votes: (&done).into() })
-            }
-            Err(refused) if answered.doubted => match gone(&answered.reply, &owner) {
-                Some(true) => {
-                    let (token, votes) = (owner.token, Votes::default());
-                    Ok(Released { token, confirmed: false, votes })
-                }
-                Some(false) => Err(refused),
-                None => Err(Error::Unknown(Doubt::Overtaken)),
-            },
-            Err(refused) => Err(refused),
-        }
-    }
 }
 
 impl IntoFuture for Release {
@@ -355,8 +333,107 @@ impl IntoFuture for Release {
     type IntoFuture = Call<Released>;
 
     fn into_future(self) -> Call<Released> {
-        Box::pin(self.run(new_chain()))
+        let Self { client, key, owner, timeout } = self;
+        Box::pin(async move {
+            let (id, deadline) = (new_chain(), Deadline::within(timeout));
+            release_as(client.cluster(), &key, owner, id, deadline).await
+        })
     }
+}
+
+/// Until when a call may take, and when it becomes suspicious of the node it asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    at: Instant,
+    suspect_after: Option<Span>,
+}
+
+impl Deadline {
+    pub(crate) const fn at(at: Instant) -> Self {
+        Self { at, suspect_after: None }
+    }
+
+    pub(crate) fn within(timeout: Duration) -> Self {
+        Self::at(clock::now().after(timeout.into()))
+    }
+
+    /// Asks another node beside one that takes longer than `span`, if that is sooner than usual.
+    pub(crate) const fn suspecting_after(self, span: Span) -> Self {
+        Self { suspect_after: Some(span), ..self }
+    }
+}
+
+/// Extends with the steps that `step` gives.
+pub(crate) async fn extend_as(
+    cluster: &Arc<Cluster>,
+    key: &Key,
+    owner: Owner,
+    ttl: Span,
+    mut step: impl FnMut() -> OpId + Send,
+    deadline: Deadline,
+) -> Result<Extended, Error> {
+    loop {
+        let action = Action::Extend { id: step(), owner: owner.clone(), lease: ttl };
+        // A repeated answer gives no belief; the next step does.
+        if let (Some(valid_until), done) = extend_once(cluster, key, action, deadline).await? {
+            return Ok(Extended { token: done.token, valid_until, votes: (&done).into() });
+        }
+    }
+}
+
+/// Replaces a value as step `id`.
+pub(crate) async fn update_as(
+    cluster: &Arc<Cluster>,
+    key: &Key,
+    owner: Owner,
+    value: Bytes,
+    labels: Option<&Labels>,
+    id: OpId,
+    deadline: Deadline,
+) -> Result<Updated, Error> {
+    let meta = labels.map(labels::encode);
+    let action = Action::Update { id, owner, value, meta };
+    let answered = perform(cluster, key, action, deadline).await?;
+    match effect(&answered)? {
+        Ok(done) => Ok(Updated { token: done.token, votes: (&done).into() }),
+        // An earlier sending may have applied, and what it wrote no longer be there.
+        Err(_) if answered.doubted => Err(Error::Unknown(Doubt::Overtaken)),
+        Err(refused) => Err(refused),
+    }
+}
+
+/// Gives up as step `id`.
+pub(crate) async fn release_as(
+    cluster: &Arc<Cluster>,
+    key: &Key,
+    owner: Owner,
+    id: OpId,
+    deadline: Deadline,
+) -> Result<Released, Error> {
+    let action = Action::Release { id, owner: owner.clone() };
+    let answered = perform(cluster, key, action, deadline).await?;
+    match effect(&answered)? {
+        Ok(done) => {
+            let token = Some(done.token);
+            Ok(Released { token, confirmed: true, votes: (&done).into() })
+        }
+        Err(refused) if answered.doubted => match gone(&answered.reply, &owner) {
+            Some(true) => {
+                let (token, votes) = (owner.token, Votes::default());
+                Ok(Released { token, confirmed: false, votes })
+            }
+            Some(false) => Err(refused),
+            None => Err(Error::Unknown(Doubt::Overtaken)),
+        },
+        Err(refused) => Err(refused),
+    }
+}
+
+/// This step; the one after it from now on.
+pub(crate) const fn step_of(next: &mut OpId) -> OpId {
+    let this = *next;
+    *next = next_step(this);
+    this
 }
 
 /// Whether a refusal says that what was to be released is gone; `None` if it does not tell, because values
@@ -369,26 +446,24 @@ fn gone(reply: &Reply, owner: &Owner) -> Option<bool> {
 }
 
 async fn perform(
-    client: &Client,
+    cluster: &Arc<Cluster>,
     key: &Key,
     action: Action,
-    timeout: Duration,
+    deadline: Deadline,
 ) -> Result<Answered, Error> {
-    let now = clock::now();
-    let deadline = now.after(timeout.into());
-    let question = Question::within(key.clone(), action, now, deadline);
-    client.exchange(question, deadline).run().await
+    let question = Question::within(key.clone(), action, clock::now(), deadline.at);
+    let exchange = Exchange::new(cluster, question, deadline.at);
+    exchange.suspecting_after(deadline.suspect_after).run().await
 }
 
 /// One step of an extension, with the belief that its answer gives.
 async fn extend_once(
-    client: &Client,
+    cluster: &Arc<Cluster>,
     key: &Key,
     action: Action,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<(Option<Instant>, Done), Error> {
-    let question = Question::within(key.clone(), action, clock::now(), deadline);
-    let answered = client.exchange(question, deadline).run().await?;
+    let answered = perform(cluster, key, action, deadline).await?;
     let done = effect(&answered)??;
     Ok((belief(answered.asked_at, &done), done))
 }

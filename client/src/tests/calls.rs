@@ -40,7 +40,8 @@ async fn a_lease_lives_through_its_chain() {
         let client = connect(&server.address, options()).await;
         let before = clock::now();
         let lock = client.lock("k").value("me").ttl(Duration::from_secs(30));
-        let mut lease = lock.delay(Duration::from_secs(5)).label("host", "a").await.unwrap();
+        let mut lease =
+            lock.delay(Duration::from_secs(5)).label("host", "a").lease().await.unwrap();
         assert_eq!((lease.token(), lease.votes().commits), (Token(7), 2));
         assert!(lease.is_valid() && lease.remaining() <= Duration::from_secs(29));
         assert!(lease.valid_until() >= before.after(Span::from_secs(29)));

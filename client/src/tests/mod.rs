@@ -2,6 +2,7 @@
 
 mod calls;
 mod connecting;
+mod guards;
 mod reading;
 mod resending;
 mod server;

@@ -40,7 +40,7 @@ pub(super) async fn perform(meant: &Meant, options: Options) -> Result<Report, E
             for (name, text) in labels {
                 lock = lock.label(name, text);
             }
-            let lease = lock.await?;
+            let lease = lock.lease().await?;
             let (token, votes) = (lease.token(), lease.votes());
             Report::Locked { token, valid_for: lease.remaining(), votes }
         }

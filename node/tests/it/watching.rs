@@ -45,7 +45,7 @@ async fn a_watcher_sees_a_key_come_and_go() {
     let released = end_of(&mut watch).await;
     assert_eq!((released.token, released.change), (token, Change::Released));
     // One that ends by itself.
-    let short = writer.lock("a/2").ttl(Duration::from_millis(1_500)).await.unwrap();
+    let short = writer.lock("a/2").ttl(Duration::from_millis(1_500)).lease().await.unwrap();
     assert_eq!(next(&mut watch).await.token, short.token());
     let expired = end_of(&mut watch).await;
     assert_eq!((expired.token, expired.change), (short.token(), Change::Expired));
@@ -109,7 +109,7 @@ async fn a_node_counts_what_it_coordinates() {
     let cluster = dev(CLUSTER).await.unwrap();
     let endpoint = cluster.nodes()[0].client_addr().to_string();
     let client = Client::connect([endpoint], Options::new()).await.unwrap();
-    let mut lease = client.lock("job").ttl(Duration::from_secs(60)).await.unwrap();
+    let mut lease = client.lock("job").ttl(Duration::from_secs(60)).lease().await.unwrap();
     lease.extend(Duration::from_secs(60)).await.unwrap();
     assert!(client.read("job").await.unwrap().is_some());
     let counted = |spread: &leasehold_core::Spread| spread.counts().map(|(_, n)| n).sum::<u64>();

@@ -206,7 +206,7 @@ impl Worker {
         if plan.workload == Workload::Queue {
             lock = lock.wait(plan.timeout);
         }
-        let lease = lock.await?;
+        let lease = lock.lease().await?;
         if let Some(place) = self.places.get_mut(at) {
             place.lease = Some(lease);
         }

@@ -154,6 +154,17 @@ impl Desk {
         }
     }
 
+    /// Answers a request that makes no sense as things are.
+    pub(crate) fn decline(&mut self, ticket: Ticket, why: String) {
+        match self.close(ticket) {
+            Some(Caller::Client { connection, call, op, .. }) => {
+                self.counters.metrics.ended(op, Ending::Refused);
+                self.push(connection, &NodeItem::Declined { call, why });
+            }
+            Some(Caller::Here(_)) | None => warn!(?ticket, "an answer that nobody waits for"),
+        }
+    }
+
     fn close(&mut self, ticket: Ticket) -> Option<Caller> {
         let caller = self.pending.remove(&ticket)?;
         if let Caller::Client { connection, call, .. } = caller

@@ -5,6 +5,7 @@
 //! in order, and gives every connection that has something to send one piece of bytes. So batches grow with the load,
 //! and an idle node does nothing but beat.
 
+mod members;
 mod notices;
 
 use std::future::pending;
@@ -12,26 +13,25 @@ use std::sync::Arc;
 
 use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
 use leasehold_core::{
-    Body, ClusterId, Config, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Limit, Mark,
-    Member, Message, Node, NodeId, NotDone, Outcome, Page, Peer, Request, Settings, Span, Standing,
-    Status, Tally, Ticket,
+    Body, ClusterId, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Limit, Mark, Member,
+    Message, Node, NodeId, NotDone, Outcome, Page, Request, Settings, Span, Status, Tally, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use self::notices::Change;
+use crate::amending::Amending;
 use crate::clients::ClientArrival;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::desk::{Desk, InitAnswer};
-use crate::founding::{Founding, Ready};
+use crate::founding::Founding;
 use crate::handshake::Known;
 use crate::keeper::Keeper;
 use crate::links::Links;
 use crate::metrics::{Ending, Op};
 use crate::outbox;
 use crate::peers::{self, PeerArrival};
-use crate::trouble;
 use crate::watch::Watches;
 
 /// Arrivals of one kind that go into one batch. Each holds at most one read's worth of items.
@@ -119,6 +119,7 @@ pub(crate) struct Driver {
     /// Pages that this batch may still make.
     pages: usize,
     watches: Watches,
+    amending: Amending,
     stopping: Option<Instant>,
 }
 
@@ -133,8 +134,17 @@ impl Driver {
         };
         let effects = Effects::new();
         let (pages, watches) = (PAGES, Watches::default());
-        let mut driver =
-            Self { parts, effects, topology, stale: true, pages, watches, stopping: None };
+        let amending = Amending::default();
+        let mut driver = Self {
+            parts,
+            effects,
+            topology,
+            stale: true,
+            pages,
+            watches,
+            amending,
+            stopping: None,
+        };
         driver.settle(now);
         driver
     }
@@ -158,6 +168,7 @@ impl Driver {
             Some(self.parts.links.deadline()),
             self.parts.core.deadline(),
             self.parts.founding.deadline(),
+            self.amending.deadline(),
             self.stopping,
         ];
         let due = async {
@@ -214,6 +225,7 @@ impl Driver {
             self.handle(now, Input::Tick);
         }
         self.found(now);
+        self.go_on_amending(now);
         self.settle(now);
     }
 
@@ -239,7 +251,10 @@ impl Driver {
                     Effect::Send { to, message } => {
                         self.parts.links.push(to, &PeerItem::Message(message));
                     }
-                    Effect::Reply { ticket, outcome } => self.parts.desk.reply(ticket, outcome),
+                    Effect::Reply { ticket, outcome } if self.amending.wanted.is_empty() => {
+                        self.parts.desk.reply(ticket, outcome);
+                    }
+                    Effect::Reply { ticket, outcome } => self.answer(now, ticket, outcome),
                     Effect::Persist(mark, file) => {
                         if self.parts.keeper.put(mark, file) {
                             self.handle(now, Input::Persisted(mark));
@@ -249,10 +264,7 @@ impl Driver {
                         info!(?standing, "this node's standing");
                         self.stale = true;
                     }
-                    Effect::Event(Event::Configured(epoch)) => {
-                        info!(epoch = epoch.0, "a new configuration is in force");
-                        self.stale = true;
-                    }
+                    Effect::Event(Event::Configured(epoch)) => self.configured(now, epoch),
                     Effect::Event(Event::ClockRate { peer, ppm, off: true }) => {
                         warn!(?peer, ppm, "a peer's clock runs more than half of the bound off");
                     }
@@ -401,10 +413,10 @@ impl Driver {
                     self.init(now, ticket, patience);
                 }
             }
-            ClientItem::Amend { call, .. } => {
-                let why = "this node cannot change the members on request yet".to_owned();
-                metrics.ended(Op::Members, Ending::NotDone);
-                desk.push(connection, &NodeItem::Declined { call, why });
+            ClientItem::Amend { call, patience, amendment } => {
+                if let Some(ticket) = desk.open(connection, call, Op::Members) {
+                    self.amend(now, ticket, patience, amendment);
+                }
             }
             ClientItem::Watch { call, prefix } => self.watch(connection, call, prefix),
             ClientItem::Beat => desk.push(connection, &NodeItem::Beat),
@@ -422,118 +434,11 @@ impl Driver {
     }
 
     fn cancel(&mut self, now: Instant, ticket: Ticket) {
-        if self.parts.founding.cancel(ticket) {
+        if self.parts.founding.cancel(ticket) || self.amending.cancel(ticket) {
             self.parts.desk.reply(ticket, Outcome::NotDone(NotDone::Cancelled));
         } else {
             self.handle(now, Input::Cancel(ticket));
         }
-    }
-
-    /// Somebody wants a new cluster.
-    fn init(&mut self, now: Instant, ticket: Ticket, patience: Span) {
-        let status = self.parts.core.status(now);
-        if status.cluster.is_some() {
-            // Begun before, or done: the core knows which, and with whom.
-            let (masters, replicas): (Vec<Peer>, Vec<Peer>) =
-                status.members.into_iter().partition(|peer| peer.master);
-            let members = |peers: Vec<Peer>| peers.into_iter().map(|peer| peer.member).collect();
-            let (masters, replicas) = (members(masters), members(replicas));
-            self.begin(
-                now,
-                ticket,
-                Config { epoch: Epoch(1), masters, replicas, before: Vec::new() },
-            );
-        } else if self.parts.founding.is_master() {
-            self.parts.founding.ask(now, ticket, patience);
-        } else {
-            let outcome = Outcome::NotDone(NotDone::NotActive);
-            self.parts.desk.reply(ticket, outcome);
-        }
-    }
-
-    /// Goes on with what [`Driver::init`] began.
-    fn found(&mut self, now: Instant) {
-        if self.parts.founding.is_idle() {
-            return;
-        }
-        match self.parts.founding.ready(&self.parts.links) {
-            Ready::Yes(config) => {
-                for ticket in self.parts.founding.take_all() {
-                    self.begin(now, ticket, config.clone());
-                }
-            }
-            Ready::Missing(masters) => {
-                for ticket in self.parts.founding.take_expired(now) {
-                    self.parts.desk.unmet(ticket, masters.clone());
-                }
-            }
-        }
-    }
-
-    fn begin(&mut self, now: Instant, ticket: Ticket, config: Config) {
-        let cluster = (self.parts.fresh_cluster)();
-        let request = Request::Init { cluster, config };
-        self.handle(now, Input::Request { ticket, request });
-    }
-
-    /// The core's view; before there is a configuration, with the configured nodes as the links know them.
-    fn status(&self, now: Instant) -> Status {
-        let mut status = self.parts.core.status(now);
-        status.id = self.parts.peers.identity().member.id;
-        status.troubles = trouble::lately(now);
-        if status.members.is_empty() {
-            let own = self.parts.peers.identity().member.clone();
-            let master = self.parts.founding.is_master();
-            status.members.push(Peer { member: own, master, standing: status.standing, up: true });
-            for (known, master) in &self.parts.configured {
-                let met = self.parts.links.met(&known.name);
-                let unmet = || Member {
-                    id: NodeId::default(),
-                    name: known.name.clone(),
-                    peer: known.address.clone(),
-                    client: String::new(),
-                    http: String::new(),
-                };
-                status.members.push(Peer {
-                    member: met.cloned().unwrap_or_else(unmet),
-                    master: *master,
-                    standing: Standing::Unknown,
-                    up: met.is_some(),
-                });
-            }
-        }
-        status
-    }
-
-    /// Tells clients, handshakes and links who the members are, if that changed.
-    fn look_around(&mut self, now: Instant) {
-        let status = self.status(now);
-        let Status { id, cluster, epoch, members, .. } = status;
-        let topology = Topology { cluster, node: id, epoch, members };
-        if topology == self.topology {
-            return;
-        }
-        let founded = epoch > Epoch::default();
-        let known: Vec<Known> = if founded {
-            let others = topology.members.iter().filter(|peer| peer.member.id != id);
-            let known = |peer: &Peer| Known {
-                name: peer.member.name.clone(),
-                address: peer.member.peer.clone(),
-                id: Some(peer.member.id),
-            };
-            others.map(known).collect()
-        } else {
-            self.parts.configured.iter().map(|(known, _)| known.clone()).collect()
-        };
-        {
-            let mut identity = self.parts.peers.identity();
-            identity.cluster = cluster;
-            identity.known.clone_from(&known);
-        }
-        self.parts.links.keep(&known);
-        debug!(?epoch, founded, clients = self.parts.desk.connections(), "the topology changed");
-        self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
-        self.topology = topology;
     }
 }
 

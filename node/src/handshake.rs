@@ -55,6 +55,23 @@ impl Identity {
     ///
     /// The reason why not, for the logs of both.
     pub(crate) fn judge(&self, peer: &PeerHello, expected: Option<&str>) -> Result<u16, String> {
+        let version = self.judge_cluster(peer)?;
+        self.judge_name(peer, expected)?;
+        Ok(version)
+    }
+
+    /// Whether nothing is wrong with `peer` but that it is no member, or not the one that was admitted.
+    pub(crate) fn is_stranger(&self, peer: &PeerHello) -> bool {
+        let known = |known: &Known| {
+            known.name == peer.member.name && known.id.is_none_or(|id| id == peer.member.id)
+        };
+        self.judge_cluster(peer).is_ok()
+            && peer.member.name != self.member.name
+            && !self.known.iter().any(known)
+    }
+
+    /// Whether `peer` is of this cluster, or could be.
+    fn judge_cluster(&self, peer: &PeerHello) -> Result<u16, String> {
         let (me, they) = (&self.member.name, &peer.member.name);
         let version = self.versions.common(peer.versions).ok_or_else(|| {
             format!(
@@ -69,7 +86,6 @@ impl Identity {
                 self.cluster_name, peer.cluster_name
             ));
         }
-        self.judge_name(peer, expected)?;
         if let (Some(mine), Some(theirs)) = (self.cluster, peer.cluster)
             && mine != theirs
         {

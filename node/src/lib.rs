@@ -9,6 +9,7 @@
 //! One task, the `driver`, owns the core. Every connection has a task of its own that reads and writes in large
 //! pieces. Nothing else runs but the `keeper` of the node file.
 
+mod amending;
 pub mod auth;
 mod budget;
 pub mod certs;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
+use crate::amending::Knocks;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::driver::Control;
@@ -54,6 +55,7 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) identity: Mutex<Identity>,
     pub(crate) secure: Arc<Secure>,
+    pub(crate) knocks: Mutex<Knocks>,
     pub(crate) control: mpsc::Sender<Control>,
     pub(crate) arrivals: mpsc::Sender<PeerArrival>,
     pub(crate) counters: Arc<Counters>,
@@ -69,8 +71,19 @@ impl Context {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Who was refused lately only for being no member.
+    pub(crate) fn knocks(&self) -> MutexGuard<'_, Knocks> {
+        self.knocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn judge(&self, hello: &PeerHello, expected: Option<&str>) -> Result<u16, String> {
-        self.identity().judge(hello, expected)
+        let identity = self.identity();
+        let judgement = identity.judge(hello, expected);
+        if judgement.is_err() && identity.is_stranger(hello) {
+            drop(identity);
+            self.knocks().note(self.clock.now(), &hello.member);
+        }
+        judgement
     }
 }
 

@@ -160,6 +160,7 @@ impl Server {
             clock,
             identity: Mutex::new(identity),
             secure: Arc::clone(&secure),
+            knocks: Mutex::default(),
             control: control.clone(),
             arrivals: peer_arrivals,
             counters: Arc::clone(&counters),

@@ -15,6 +15,7 @@ use leasehold_client::{
 use serde_json::{Map, Value, json};
 
 use super::meant::Action;
+use super::members;
 use super::perform::Report;
 
 type Object = Map<String, Value>;
@@ -64,6 +65,17 @@ pub(super) fn report(op: &str, action: &Action, report: &Report) -> Vec<Value> {
         Report::Listed(all) => return all.iter().map(|held| listed(op, held)).collect(),
         Report::Waiting(nodes) => {
             return nodes.iter().map(|node| waiting(object.clone(), node)).collect();
+        }
+        Report::Members(nodes) => {
+            let members = members::objects(nodes);
+            if !members.is_empty() {
+                return members;
+            }
+            return nodes.iter().map(|report| node(op, report)).collect();
+        }
+        Report::Amended(amended) => {
+            put(&mut object, "epoch", amended.epoch.0);
+            put(&mut object, "complete", amended.complete);
         }
         Report::Nodes(nodes) => return nodes.iter().map(|report| node(op, report)).collect(),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_client::{Labels, Owner, Token};
+use leasehold_client::{Amendment, Labels, Owner, Token};
 
 use super::typed::{ClientCommand, Fence, Global};
 
@@ -61,6 +61,8 @@ pub(super) enum Action {
         key: String,
         token: Token,
     },
+    Members,
+    Amend(Amendment),
     Status,
 }
 
@@ -76,7 +78,7 @@ impl Action {
             | Self::Wait { key, .. }
             | Self::Waiters { key }
             | Self::FenceCheck { key, .. } => Some(key),
-            Self::Init | Self::List { .. } | Self::Status => None,
+            Self::Init | Self::List { .. } | Self::Members | Self::Amend(_) | Self::Status => None,
         }
     }
 
@@ -84,6 +86,7 @@ impl Action {
     pub(super) const fn changes(&self) -> bool {
         match self {
             Self::Init
+            | Self::Amend(_)
             | Self::Lock { .. }
             | Self::Extend { .. }
             | Self::Update { .. }
@@ -93,6 +96,7 @@ impl Action {
             | Self::List { .. }
             | Self::Waiters { .. }
             | Self::FenceCheck { .. }
+            | Self::Members
             | Self::Status => false,
         }
     }
@@ -142,6 +146,7 @@ fn action(command: ClientCommand) -> Result<Action, String> {
         ClientCommand::Fence(Fence::Check(typed)) => {
             Action::FenceCheck { key: key(typed.key)?, token: token(typed.token)? }
         }
+        ClientCommand::Members(typed) => typed.amendment()?.map_or(Action::Members, Action::Amend),
         ClientCommand::Status => Action::Status,
     })
 }

@@ -5,6 +5,7 @@ mod access;
 mod bench;
 mod json;
 mod meant;
+mod members;
 mod perform;
 mod render;
 mod tables;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use leasehold_client::{
-    Client, ClusterId, Error, Extended, Holder, Listed, NodeReport, Options, Reason, Released,
-    Token, Updated, Votes, WaitingReport, clock,
+    Amended, Client, ClusterId, Error, Extended, Holder, Listed, NodeReport, Options, Reason,
+    Released, Token, Updated, Votes, WaitingReport, clock,
 };
 
 use super::meant::{Action, Meant};
@@ -24,6 +24,8 @@ pub(super) enum Report {
     Waiting(Vec<WaitingReport>),
     Current(Holder),
     Nodes(Vec<NodeReport>),
+    Members(Vec<NodeReport>),
+    Amended(Amended),
 }
 
 /// Connects and does it.
@@ -70,6 +72,8 @@ pub(super) async fn perform(meant: &Meant, options: Options) -> Result<Report, E
         Action::FenceCheck { key, token } => {
             Report::Current(client.check_token(key.as_str(), *token).await?)
         }
+        Action::Members => Report::Members(client.status().await),
+        Action::Amend(amendment) => Report::Amended(client.amend(amendment.clone()).await?),
         Action::Status => Report::Nodes(client.status().await),
     })
 }

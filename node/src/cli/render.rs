@@ -6,7 +6,7 @@ use super::meant::Action;
 use super::perform::Report;
 use super::typed::Global;
 use super::words::{self, text, time};
-use super::{json, tables};
+use super::{json, members, tables};
 use crate::exit::code;
 
 /// What a command leaves behind.
@@ -88,7 +88,9 @@ fn nobody<'a>(mut causes: impl Iterator<Item = &'a Cause>) -> u8 {
 fn report_code(report: &Report) -> u8 {
     match report {
         Report::Read(None) => code::REFUSED,
-        Report::Nodes(nodes) if nodes.iter().all(|node| node.status.is_err()) => {
+        Report::Nodes(nodes) | Report::Members(nodes)
+            if nodes.iter().all(|node| node.status.is_err()) =>
+        {
             nobody(nodes.iter().filter_map(|node| node.status.as_ref().err()))
         }
         Report::Waiting(nodes) if nodes.iter().all(|node| node.waiting.is_err()) => {
@@ -105,6 +107,8 @@ fn report_code(report: &Report) -> u8 {
         | Report::Current(_)
         | Report::Listed(_)
         | Report::Waiting(_)
+        | Report::Members(_)
+        | Report::Amended(_)
         | Report::Nodes(_) => code::DONE,
     }
 }
@@ -124,6 +128,8 @@ fn human(action: &Action, report: &Report) -> String {
                 | Action::List { .. }
                 | Action::Waiters { .. }
                 | Action::FenceCheck { .. }
+                | Action::Members
+                | Action::Amend(_)
                 | Action::Status => String::new(),
             };
             format!("token {token}, value {value}, valid for {}\n", time(*valid_for))
@@ -141,6 +147,11 @@ fn human(action: &Action, report: &Report) -> String {
         Report::Free => "released\n".to_owned(),
         Report::Listed(all) => tables::listed(all),
         Report::Waiting(nodes) => tables::waiting(nodes),
+        Report::Members(nodes) if nodes.iter().all(|node| node.status.is_err()) => {
+            tables::nodes(nodes)
+        }
+        Report::Members(nodes) => members::table(nodes),
+        Report::Amended(amended) => format!("epoch {}\n", amended.epoch.0),
         Report::Nodes(nodes) => tables::nodes(nodes),
     }
 }
@@ -175,6 +186,9 @@ fn aside(action: &Action, report: &Report, global: &Global) -> String {
         Report::Released(released) if !released.confirmed => err.push_str(&format!(
             "leasehold: the first answer was lost; {key} is no longer held, by this release or because its lease had ended\n"
         )),
+        Report::Amended(amended) if !amended.complete => err.push_str(
+            "leasehold: agreed on; the masters do not vote yet, see `leasehold members`\n",
+        ),
         Report::Listed(all) => err.push_str(&format!(
             "leasehold: {} held, by one node's own records, which may be stale\n",
             all.len()
@@ -200,6 +214,8 @@ fn aside(action: &Action, report: &Report, global: &Global) -> String {
         | Report::Held(_)
         | Report::Free
         | Report::Current(_)
+        | Report::Members(_)
+        | Report::Amended(_)
         | Report::Nodes(_) => {}
     }
     err

@@ -97,7 +97,7 @@ fn state(status: &Status) -> String {
 }
 
 /// Appends rows in columns; the last one is as long as it is.
-fn align(out: &mut String, rows: &[Vec<String>]) {
+pub(super) fn align(out: &mut String, rows: &[Vec<String>]) {
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };

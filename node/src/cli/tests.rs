@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use clap::error::ErrorKind;
 use leasehold_client::{
-    Cause, ClusterId, Doubt, Error, Fault, Holder, Labels, NodeId, NodeReport, Owner, Reason,
-    Refusal, Released, Token, Unreachable, Votes,
+    Amendment, Candidate, Cause, ClusterId, Doubt, Error, Fault, Holder, Labels, NodeId,
+    NodeReport, Owner, Reason, Refusal, Released, Token, Unreachable, Votes,
 };
 use serde_json::{Value, json};
 
@@ -38,6 +38,14 @@ fn meant(line: &str) -> Result<Meant, String> {
 
 fn global(flags: &str) -> Global {
     typed(&format!("status {flags}")).unwrap().global
+}
+
+fn member(name: &str) -> Candidate {
+    Candidate { name: name.to_owned(), peer: None }
+}
+
+fn new(name: &str, peer: &str) -> Candidate {
+    Candidate { peer: Some(peer.to_owned()), ..member(name) }
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,6 +88,16 @@ fn what_is_typed_is_understood() {
     for (line, action) in [
         ("init", Action::Init),
         ("status", Action::Status),
+        ("members", Action::Members),
+        ("members remove d", Action::Amend(Amendment::Remove("d".into()))),
+        ("members add d=10.0.0.4:7401", Action::Amend(Amendment::Add(new("d", "10.0.0.4:7401")))),
+        (
+            "members set --masters a,d=h:1 --replicas b",
+            Action::Amend(Amendment::Set {
+                masters: vec![member("a"), new("d", "h:1")],
+                replicas: vec![member("b")],
+            }),
+        ),
         (
             "extend job --token 7 --ttl 1s",
             Action::Extend { key: key(), owner: owner(None, Some(7)), ttl: SECOND },
@@ -134,6 +152,8 @@ fn a_value_of_ones_own_is_new_each_time() {
         | Action::List { .. }
         | Action::Waiters { .. }
         | Action::FenceCheck { .. }
+        | Action::Members
+        | Action::Amend(_)
         | Action::Status => panic!("no lock"),
     };
     assert_eq!(value().rsplit('/').count(), 3);

@@ -6,6 +6,8 @@ use clap::{ArgGroup, Args, Subcommand};
 use leasehold_core::Span;
 use leasehold_node::duration;
 
+use super::members::Members;
+
 /// What every command takes.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
@@ -79,6 +81,8 @@ pub(crate) enum ClientCommand {
     /// Checks fencing tokens
     #[command(subcommand)]
     Fence(Fence),
+    /// Shows who the members are, or changes that
+    Members(Members),
     /// Shows the cluster at a glance
     Status,
 }
@@ -97,6 +101,7 @@ impl ClientCommand {
             Self::List(_) => "list",
             Self::Waiters(_) => "waiters",
             Self::Fence(Fence::Check(_)) => "fence check",
+            Self::Members(members) => members.name(),
             Self::Status => "status",
         }
     }

@@ -75,7 +75,20 @@ fn what(action: &Action, error: &Error) -> String {
     }
 }
 
+const AMENDED: &str = "See how it stands with `leasehold members`, and repeat it if need be.";
+/// A new member has to be met first.
+const MEET: &str = "Every master-to-be must run and be linked with the node that was asked; the logs of both say why they \
+                    are not. A new node's configuration names the members, and the command where it listens: NODE=HOST:PORT.";
+
+/// What to do next.
 fn advice(action: &Action, error: &Error) -> String {
+    match (action, error) {
+        (Action::Amend(_), Error::NotDone(Reason::MastersMissing(_))) => MEET.to_owned(),
+        (_, _) => known(action, error),
+    }
+}
+
+fn known(action: &Action, error: &Error) -> String {
     let key = argument(action.key().unwrap_or_default());
     match error {
         Error::Refused(Refusal::Held(_)) => match action {
@@ -93,6 +106,8 @@ fn advice(action: &Action, error: &Error) -> String {
             | Action::Wait { .. }
             | Action::List { .. }
             | Action::Waiters { .. }
+            | Action::Members
+            | Action::Amend(_)
             | Action::Status => format!("Look at it with `leasehold get {key}`."),
         },
         Error::Refused(Refusal::NotHeld) => match action {
@@ -109,6 +124,8 @@ fn advice(action: &Action, error: &Error) -> String {
             | Action::Wait { .. }
             | Action::List { .. }
             | Action::Waiters { .. }
+            | Action::Members
+            | Action::Amend(_)
             | Action::Status => String::new(),
         },
         Error::Refused(Refusal::Declined(_)) => String::new(),
@@ -116,22 +133,7 @@ fn advice(action: &Action, error: &Error) -> String {
             "There is nothing to do; look at it with `leasehold status`.".to_owned()
         }
         Error::NotDone(reason) => not_done(reason).to_owned(),
-        Error::Unknown(_) => match action {
-            Action::Init => "Repeat `leasehold init`: it says if the cluster is there.".to_owned(),
-            Action::Lock { value, .. } => format!(
-                "See whether {} holds it with `leasehold get {key}`; if so, it ends by itself after its ttl.",
-                text(value.as_bytes())
-            ),
-            Action::Extend { .. }
-            | Action::Update { .. }
-            | Action::Release { .. }
-            | Action::Get { .. }
-            | Action::Wait { .. }
-            | Action::List { .. }
-            | Action::Waiters { .. }
-            | Action::FenceCheck { .. }
-            | Action::Status => format!("See how it stands with `leasehold get {key}`."),
-        },
+        Error::Unknown(_) => doubt(action),
         Error::NotAllowed(_) => "Ask whoever runs the cluster for the right.".to_owned(),
         Error::Unreachable(_) => {
             "Check --endpoints (or LEASEHOLD_ENDPOINTS) and whether the nodes run; `leasehold dev` starts a cluster to try."
@@ -139,6 +141,28 @@ fn advice(action: &Action, error: &Error) -> String {
         }
         Error::TimedOut => "Wait longer, or try again.".to_owned(),
         Error::Invalid(_) => String::new(),
+    }
+}
+
+fn doubt(action: &Action) -> String {
+    let key = argument(action.key().unwrap_or_default());
+    match action {
+        Action::Init => "Repeat `leasehold init`: it says if the cluster is there.".to_owned(),
+        Action::Amend(_) => AMENDED.to_owned(),
+        Action::Lock { value, .. } => format!(
+            "See whether {} holds it with `leasehold get {key}`; if so, it ends by itself after its ttl.",
+            text(value.as_bytes())
+        ),
+        Action::Extend { .. }
+        | Action::Update { .. }
+        | Action::Release { .. }
+        | Action::Get { .. }
+        | Action::Wait { .. }
+        | Action::List { .. }
+        | Action::Waiters { .. }
+        | Action::FenceCheck { .. }
+        | Action::Members
+        | Action::Status => format!("See how it stands with `leasehold get {key}`."),
     }
 }
 

@@ -13,6 +13,7 @@ mod binary;
 mod clients;
 mod command_line;
 mod guards;
+mod members;
 mod peers;
 mod raw;
 mod reading;

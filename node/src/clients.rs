@@ -106,7 +106,7 @@ impl Context {
     }
 
     /// Says why somebody was kept out, unless that was said just now.
-    fn warn(&self, address: SocketAddr, why: &str) {
+    pub(crate) fn warn(&self, address: SocketAddr, why: &str) {
         let now = self.clock.now();
         let words = format!("{}: {why}", address.ip());
         if self.quiet.lock().unwrap_or_else(PoisonError::into_inner).lets(now, &words) {

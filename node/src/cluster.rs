@@ -21,7 +21,8 @@ pub struct DevOptions {
     pub masters: u16,
     /// How many only learn.
     pub replicas: u16,
-    /// Node `i` listens for clients at this port plus `10·i`, and for other nodes one above. Zero lets the system choose.
+    /// Node `i` listens for clients at this port plus `10·i`, for other nodes one above, and over HTTP two above.
+    /// Zero lets the system choose.
     pub port: u16,
 }
 
@@ -74,6 +75,12 @@ impl Dev {
         &self.nodes
     }
 
+    /// Its nodes, each on its own.
+    #[must_use]
+    pub fn into_nodes(self) -> Vec<Running> {
+        self.nodes
+    }
+
     /// Ends all nodes.
     pub async fn shutdown(self) {
         for node in &self.nodes {
@@ -100,7 +107,9 @@ pub async fn dev(options: DevOptions) -> Result<Dev, DevError> {
     for i in 0..all {
         let client = port(options.port, i, 0)?;
         let peer = port(options.port, i, 1)?;
+        let http = port(options.port, i, 2)?;
         let bound = Listeners::bind(&client, &peer).await.map_err(DevError::Start)?;
+        let bound = bound.with_http(&http).await.map_err(DevError::Start)?;
         let role = if i < options.masters { &mut masters } else { &mut replicas };
         role.push(Address { name: format!("n{i}"), peer: bound.peer_addr().to_string() });
         listeners.push((i, bound));
@@ -116,9 +125,7 @@ pub async fn dev(options: DevOptions) -> Result<Dev, DevError> {
         };
         config.listen.client = bound.client_addr().to_string();
         config.listen.peer = bound.peer_addr().to_string();
-        if options.port != 0 {
-            config.listen.http = Some(port(options.port, i, 2)?);
-        }
+        config.listen.http = bound.http_addr().map(|address| address.to_string());
         nodes.push(Server::start_on(config, bound).map_err(DevError::Start)?);
     }
     let cluster = Dev { nodes };

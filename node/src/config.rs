@@ -63,7 +63,7 @@ pub struct Listen {
     pub client: String,
     /// For other nodes.
     pub peer: String,
-    /// For HTTP. Kept for a later release.
+    /// For HTTP; nowhere if not given.
     pub http: Option<String>,
     /// Whether it may listen beyond loopback without TLS, or to clients that need not say who they are.
     pub insecure: bool,

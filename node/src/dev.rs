@@ -19,8 +19,8 @@ pub(crate) struct Args {
     /// How many replicas to run
     #[arg(long, default_value_t = 1)]
     replicas: u16,
-    /// Where node 0 listens for clients; node i does at this port plus 10·i, for other nodes one above; 0 lets the
-    /// system choose
+    /// Where node 0 listens for clients; node i does at this port plus 10·i, for other nodes one above, and over HTTP
+    /// two above; 0 lets the system choose
     #[arg(long, default_value_t = 7400)]
     port: u16,
 }
@@ -62,7 +62,11 @@ async fn cluster(options: DevOptions) -> io::Result<ExitCode> {
 fn announce(cluster: &Dev) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for (i, node) in cluster.nodes().iter().enumerate() {
-        writeln!(out, "n{i}  clients {}  peers {}", node.client_addr(), node.peer_addr())?;
+        write!(out, "n{i}  clients {}  peers {}", node.client_addr(), node.peer_addr())?;
+        match node.http_addr() {
+            Some(http) => writeln!(out, "  http {http}")?,
+            None => writeln!(out)?,
+        }
     }
     writeln!(out, "ready")?;
     out.flush()

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use leasehold_core::wire::MAX_FRAME;
 use leasehold_core::{Boot, ClusterId, Member, Node, NodeFile, NodeId, Span, Status, Tally};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
@@ -24,7 +24,7 @@ use crate::keeper::{self, Keeper, Pending};
 use crate::links::Links;
 use crate::secure::{self, Secure, SecureError};
 use crate::task::Task;
-use crate::{clients, peers};
+use crate::{clients, http, peers};
 
 /// Arrivals of one kind that may wait for the driver. With reads of at most [`MAX_FRAME`] and a bit, this bounds memory.
 const QUEUE: usize = 128;
@@ -74,6 +74,7 @@ pub struct Listeners {
     peer: TcpListener,
     client_addr: SocketAddr,
     peer_addr: SocketAddr,
+    http: Option<(TcpListener, SocketAddr)>,
 }
 
 impl Listeners {
@@ -85,7 +86,17 @@ impl Listeners {
     pub async fn bind(client: &str, peer: &str) -> Result<Self, StartError> {
         let (client, client_addr) = listen("listen.client", client).await?;
         let (peer, peer_addr) = listen("listen.peer", peer).await?;
-        Ok(Self { client, peer, client_addr, peer_addr })
+        Ok(Self { client, peer, client_addr, peer_addr, http: None })
+    }
+
+    /// Listens for HTTP as well.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Listen`].
+    pub async fn with_http(mut self, address: &str) -> Result<Self, StartError> {
+        self.http = Some(listen("listen.http", address).await?);
+        Ok(self)
     }
 
     /// Where clients connect.
@@ -98,6 +109,12 @@ impl Listeners {
     #[must_use]
     pub const fn peer_addr(&self) -> SocketAddr {
         self.peer_addr
+    }
+
+    /// Where this answers over HTTP, if it does.
+    #[must_use]
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|(_, address)| *address)
     }
 }
 
@@ -119,7 +136,10 @@ impl Server {
     ///
     /// If it cannot listen, or its node file is not usable.
     pub async fn start(config: Config) -> Result<Running, StartError> {
-        let listeners = Listeners::bind(&config.listen.client, &config.listen.peer).await?;
+        let mut listeners = Listeners::bind(&config.listen.client, &config.listen.peer).await?;
+        if let Some(http) = &config.listen.http {
+            listeners = listeners.with_http(http).await?;
+        }
         Self::start_on(config, listeners)
     }
 
@@ -171,6 +191,9 @@ impl Server {
         let (alive, all_gone) = mpsc::channel(1);
         let shared = (client_arrivals, Arc::clone(&counters), Arc::clone(&secure), alive);
         let client_context = Arc::new(clients::Context::new(clock, limits, shared));
+        let (closing, closing_seen) = watch::channel(false);
+        let http_context =
+            http::Context::new(&config, &client_context, control.clone(), closing_seen);
 
         let now = clock.now();
         let calls = bytes(limits.requests_per_connection);
@@ -198,11 +221,9 @@ impl Server {
             control,
             all_gone,
             driver: Task::start(Driver::new(parts, now).run(inputs)),
-            listeners: vec![
-                Task::start(secure::keep_fresh(Arc::clone(&client_context.secure), clock)),
-                Task::start(clients::listen(client_context, listeners.client)),
-                Task::start(peers::listen(peer_context, listeners.peer)),
-            ],
+            http_addr: listeners.http_addr(),
+            closing,
+            listeners: accept(listeners, client_context, peer_context, http_context),
             keeper: keeper_task,
         })
     }
@@ -214,6 +235,9 @@ pub struct Running {
     clock: Clock,
     client_addr: SocketAddr,
     peer_addr: SocketAddr,
+    http_addr: Option<SocketAddr>,
+    /// Tells connections over HTTP that the node has come to its end.
+    closing: watch::Sender<bool>,
     counters: Arc<Counters>,
     secure: Arc<Secure>,
     control: mpsc::Sender<Control>,
@@ -237,7 +261,13 @@ impl Running {
         self.peer_addr
     }
 
-    /// What happened to its connections.
+    /// Where it answers over HTTP, if it does.
+    #[must_use]
+    pub const fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+
+    /// What happened at it.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -289,6 +319,7 @@ impl Running {
             warn!("the driver did not come to its end");
         }
         self.driver.stop().await;
+        self.closing.send_replace(true);
         for listener in self.listeners {
             listener.stop().await;
         }
@@ -302,6 +333,24 @@ impl Running {
             }
         }
     }
+}
+
+/// The tasks that accept connections.
+fn accept(
+    listeners: Listeners,
+    clients: Arc<clients::Context>,
+    peers: Arc<peers::Context>,
+    http: Arc<http::Context>,
+) -> Vec<Task> {
+    let mut tasks = vec![
+        Task::start(secure::keep_fresh(Arc::clone(&clients.secure), clients.clock)),
+        Task::start(clients::listen(clients, listeners.client)),
+        Task::start(peers::listen(peers, listeners.peer)),
+    ];
+    if let Some((listener, _)) = listeners.http {
+        tasks.push(Task::start(http::listen(http, listener)));
+    }
+    tasks
 }
 
 /// Where the node file is kept, what is in it, and the task that writes it.
@@ -352,7 +401,10 @@ fn own_member(config: &Config, listeners: &Listeners, id: NodeId) -> Member {
         name: config.name.clone(),
         peer: address(&advertise.peer, &config.listen.peer, listeners.peer_addr),
         client: address(&advertise.client, &config.listen.client, listeners.client_addr),
-        http: advertise.http.clone().or_else(|| config.listen.http.clone()).unwrap_or_default(),
+        http: match (&config.listen.http, &listeners.http) {
+            (Some(listen), Some((_, bound))) => address(&advertise.http, listen, *bound),
+            (Some(_) | None, None) | (None, Some(_)) => String::new(),
+        },
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use leasehold_client::{
-    Cause, ClusterId, Doubt, Error, Heard, Holder, Labels, Listed, NodeId, NodeReport, Reason,
-    Refusal, Standing, Status, Votes, Waiter, WaitingReport, Wants,
+    Cause, Error, Heard, Holder, Labels, Listed, NodeId, NodeReport, Reason, Refusal, Status,
+    Votes, Waiter, WaitingReport, Wants,
 };
+use leasehold_node::names;
 use serde_json::{Map, Value, json};
 
 use super::meant::Action;
@@ -24,7 +25,7 @@ type Object = Map<String, Value>;
 pub(super) fn report(op: &str, action: &Action, report: &Report) -> Vec<Value> {
     let mut object = start(op, Some(action), "done");
     match report {
-        Report::Founded(cluster) => put(&mut object, "cluster", cluster_id(*cluster)),
+        Report::Founded(cluster) => put(&mut object, "cluster", names::of_cluster(*cluster)),
         Report::Locked { token, valid_for, votes: taken }
         | Report::Extended { token, valid_for, votes: taken } => {
             put(&mut object, "token", token.0);
@@ -84,7 +85,7 @@ pub(super) fn report(op: &str, action: &Action, report: &Report) -> Vec<Value> {
 
 /// The object of an error; `message` is what people are told.
 pub(super) fn error(op: &str, action: Option<&Action>, error: &Error, message: &str) -> Value {
-    let (outcome, reason) = names(error);
+    let (outcome, reason) = names::of_error(error);
     let mut object = start(op, action, outcome);
     if let Some(reason) = reason {
         put(&mut object, "reason", reason);
@@ -95,8 +96,8 @@ pub(super) fn error(op: &str, action: Option<&Action>, error: &Error, message: &
         put(&mut object, "holder", inner);
     }
     if let Error::Refused(Refusal::AlreadyFounded { by, cluster }) = error {
-        put(&mut object, "cluster", cluster_id(*cluster));
-        put(&mut object, "node_id", node_id(*by));
+        put(&mut object, "cluster", names::of_cluster(*cluster));
+        put(&mut object, "node_id", names::of_node(*by));
     }
     if let Error::NotDone(Reason::MastersMissing(masters)) = error {
         put(&mut object, "masters", masters.clone());
@@ -176,25 +177,16 @@ fn listed(op: &str, listed: &Listed) -> Value {
     Value::Object(object)
 }
 
-/// How what is waited for is called.
-pub(super) const fn wants(wants: Wants) -> &'static str {
-    match wants {
-        Wants::Lock => "lock",
-        Wants::Held => "held",
-        Wants::Released => "released",
-    }
-}
-
 /// Who waits at one node.
 fn waiting(mut object: Object, report: &WaitingReport) -> Value {
     put(&mut object, "node", report.name.clone());
-    put(&mut object, "node_id", report.id.map(node_id));
+    put(&mut object, "node_id", report.id.map(names::of_node));
     put(&mut object, "address", report.address.as_str());
     match &report.waiting {
         Ok(waiting) => {
             let waiter = |waiter: &Waiter| {
                 let mut object = Object::new();
-                put(&mut object, "wants", wants(waiter.wants));
+                put(&mut object, "wants", names::of_wants(waiter.wants));
                 if waiter.wants == Wants::Lock {
                     bytes(&mut object, "value", &waiter.value);
                     meta(&mut object, &waiter.labels);
@@ -214,34 +206,11 @@ fn waiting(mut object: Object, report: &WaitingReport) -> Value {
     Value::Object(object)
 }
 
-/// How a node's identity is written.
-pub(super) fn node_id(node: NodeId) -> String {
-    format!("{:016x}", node.0)
-}
-
-/// How a cluster's identity is written.
-pub(super) fn cluster_id(cluster: ClusterId) -> String {
-    format!("{:016x}{:016x}", cluster.0, cluster.1)
-}
-
-/// How a standing is called.
-pub(super) const fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Unknown => "unknown",
-        Standing::Fresh => "fresh",
-        Standing::Joining => "joining",
-        Standing::Active => "active",
-        Standing::Replica => "replica",
-        Standing::Outside => "outside",
-        Standing::Draining => "draining",
-    }
-}
-
 fn node(op: &str, report: &NodeReport) -> Value {
     let mut object = Object::new();
     put(&mut object, "op", op);
     put(&mut object, "node", report.name.clone());
-    put(&mut object, "node_id", report.id.map(node_id));
+    put(&mut object, "node_id", report.id.map(names::of_node));
     put(&mut object, "address", report.address.as_str());
     match &report.status {
         Ok(status) => described(&mut object, status),
@@ -255,9 +224,9 @@ fn node(op: &str, report: &NodeReport) -> Value {
 
 fn described(object: &mut Object, status: &Status) {
     put(object, "outcome", "done");
-    put(object, "standing", standing(status.standing));
+    put(object, "standing", names::of_standing(status.standing));
     put(object, "active_in_ms", status.active_in.map(|span| millis(span.into())));
-    put(object, "cluster", status.cluster.map(cluster_id));
+    put(object, "cluster", status.cluster.map(names::of_cluster));
     put(object, "epoch", status.epoch.0);
     put(object, "leases", status.leases);
     put(object, "records", status.records);
@@ -274,67 +243,13 @@ fn described(object: &mut Object, status: &Status) {
     let members = status.members.iter().map(|peer| {
         json!({
             "node": peer.member.name,
-            "node_id": node_id(peer.member.id),
+            "node_id": names::of_node(peer.member.id),
             "master": peer.master,
-            "standing": standing(peer.standing),
+            "standing": names::of_standing(peer.standing),
             "up": peer.up,
             "heard_ms_ago": heard(peer.member.id).map(|heard| millis(heard.ago.into())),
             "clock_rate_ppm": heard(peer.member.id).and_then(|heard| heard.clock_ppm),
         })
     });
     put(object, "members", members.collect::<Vec<_>>());
-}
-
-/// The `outcome` and the `reason` of an error.
-const fn names(error: &Error) -> (&'static str, Option<&'static str>) {
-    match error {
-        Error::Refused(refusal) => (
-            "refused",
-            Some(match refusal {
-                Refusal::Held(_) => "held",
-                Refusal::NotHeld => "not_held",
-                Refusal::Declined(_) => "declined",
-                Refusal::AlreadyFounded { .. } => "already_founded",
-            }),
-        ),
-        Error::NotDone(reason) => ("not_done", Some(reason_name(reason))),
-        Error::Unknown(doubt) => (
-            "unknown",
-            Some(match doubt {
-                Doubt::Unanswered => "unanswered",
-                Doubt::Undecided => "undecided",
-                Doubt::Overtaken => "overtaken",
-                Doubt::Unconfirmed => "unconfirmed",
-                Doubt::Nonsense => "nonsense",
-            }),
-        ),
-        Error::NotAllowed(_) => ("not_allowed", None),
-        Error::Unreachable(_) => ("unreachable", None),
-        Error::TimedOut => ("timed_out", None),
-        Error::Invalid(_) => ("invalid", None),
-    }
-}
-
-const fn reason_name(reason: &Reason) -> &'static str {
-    match reason {
-        Reason::NoQuorum => "no_quorum",
-        Reason::TooLate => "too_late",
-        Reason::Unanswered => "unanswered",
-        Reason::Cancelled => "cancelled",
-        Reason::Draining => "draining",
-        Reason::NotFounded => "not_founded",
-        Reason::RecordsFull => "records_full",
-        Reason::QueueFull => "queue_full",
-        Reason::WaitersFull => "waiters_full",
-        Reason::Busy => "busy",
-        Reason::TooManyCalls => "too_many_calls",
-        Reason::TooManyMasters => "too_many_masters",
-        Reason::TooManyReplicas => "too_many_replicas",
-        Reason::RecordsReplaced => "records_replaced",
-        Reason::Changing => "changing",
-        Reason::NotActive => "not_active",
-        Reason::Nonsense => "nonsense",
-        Reason::MastersMissing(_) => "masters_missing",
-        Reason::MasterUnreachable(_) => "master_unreachable",
-    }
 }

@@ -2,9 +2,9 @@
 
 use clap::{Args, Subcommand};
 use leasehold_client::{Amendment, Candidate, NodeReport, Peer, Standing, Status};
+use leasehold_node::names;
 use serde_json::{Value, json};
 
-use super::json;
 use super::tables::align;
 use super::words::text;
 
@@ -164,8 +164,8 @@ pub(super) fn table(nodes: &[NodeReport]) -> String {
         vec![
             text(member.name.as_bytes()),
             role(peer).to_owned(),
-            json::standing(roster.standing(peer)).to_owned(),
-            json::node_id(member.id),
+            names::of_standing(roster.standing(peer)).to_owned(),
+            names::of_node(member.id),
             text(member.peer.as_bytes()),
             text(member.client.as_bytes()),
         ]
@@ -191,9 +191,9 @@ pub(super) fn objects(nodes: &[NodeReport]) -> Vec<Value> {
         json!({
             "op": "members",
             "node": peer.member.name,
-            "node_id": json::node_id(peer.member.id),
+            "node_id": names::of_node(peer.member.id),
             "role": role(peer),
-            "standing": json::standing(roster.standing(peer)),
+            "standing": names::of_standing(roster.standing(peer)),
             "peer": peer.member.peer,
             "client": peer.member.client,
             "http": peer.member.http,

@@ -1,6 +1,7 @@
 //! What is shown: results on standard output, everything else on standard error, and the exit code.
 
 use leasehold_client::{Cause, Error, Holder, WaitingReport};
+use leasehold_node::names;
 
 use super::meant::Action;
 use super::perform::Report;
@@ -115,7 +116,7 @@ fn report_code(report: &Report) -> u8 {
 
 fn human(action: &Action, report: &Report) -> String {
     match report {
-        Report::Founded(cluster) => format!("cluster {}\n", json::cluster_id(*cluster)),
+        Report::Founded(cluster) => format!("cluster {}\n", names::of_cluster(*cluster)),
         Report::Locked { token, valid_for, .. } => {
             let value = match action {
                 Action::Lock { value, .. } => text(value.as_bytes()),

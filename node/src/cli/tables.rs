@@ -1,8 +1,8 @@
 //! What is many rows.
 
 use leasehold_client::{Listed, NodeReport, Status, WaitingReport, Wants};
+use leasehold_node::names;
 
-use super::json;
 use super::words::{text, time};
 
 /// What is held; nothing at all if nothing is.
@@ -27,7 +27,7 @@ pub(super) fn waiting(nodes: &[WaitingReport]) -> String {
         for waiter in node.waiting.iter().flat_map(|waiting| &waiting.first) {
             rows.push(vec![
                 text(name.as_bytes()),
-                json::wants(waiter.wants).to_owned(),
+                names::of_wants(waiter.wants).to_owned(),
                 time(waiter.age),
                 time(waiter.left),
                 if waiter.wants == Wants::Lock { text(&waiter.value) } else { String::new() },
@@ -56,7 +56,7 @@ pub(super) fn nodes(nodes: &[NodeReport]) -> String {
     let mut out = String::new();
     if let Some(status) = known().max_by_key(|status| status.epoch) {
         let masters = status.members.iter().filter(|peer| peer.master).count();
-        let cluster = status.cluster.map_or("none yet".to_owned(), json::cluster_id);
+        let cluster = status.cluster.map_or("none yet".to_owned(), names::of_cluster);
         let epoch = status.epoch.0;
         let quorum = masters / 2 + 1;
         out = format!("cluster {cluster}, epoch {epoch}, {masters} masters, quorum {quorum}\n\n");
@@ -89,7 +89,7 @@ pub(super) fn nodes(nodes: &[NodeReport]) -> String {
 }
 
 fn state(status: &Status) -> String {
-    let standing = json::standing(status.standing);
+    let standing = names::of_standing(status.standing);
     match status.active_in {
         Some(left) => format!("{standing}, votes in {}", time(left.into())),
         None => standing.to_owned(),

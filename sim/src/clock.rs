@@ -96,6 +96,26 @@ impl Clock {
         self.push(last.until, local, millionths);
     }
 
+    /// The stretches of constant rate between two true times: when each begins, the reading then since the first of
+    /// them, and the rate in microseconds a second.
+    #[must_use]
+    pub fn stretches(&self, from: u64, until: u64) -> Vec<(u64, u64, u64)> {
+        let mut clock = self.clone();
+        let first = clock.read(from);
+        let _drawn = clock.read(until);
+        let pieces = clock
+            .pieces
+            .iter()
+            .filter(|piece| piece.until > from && piece.from < until.max(from + 1));
+        pieces
+            .map(|piece| {
+                let begins = piece.from.max(from);
+                let (local, _) = piece.at(begins);
+                (begins, local.saturating_sub(first.as_micros()), piece.rate)
+            })
+            .collect()
+    }
+
     /// The reading at true time `time`.
     pub fn read(&mut self, time: u64) -> Instant {
         while self.cursor > 0 && time < self.pieces[self.cursor].from {

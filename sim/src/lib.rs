@@ -36,6 +36,7 @@ pub mod network;
 mod nodes;
 pub mod operator;
 pub mod people;
+pub mod picture;
 pub mod probe;
 pub mod queue;
 pub mod report;
@@ -43,8 +44,10 @@ pub mod run;
 pub mod scenario;
 pub mod scribe;
 pub mod script;
+pub mod shrink;
 pub mod trace;
 pub mod world;
+pub mod written;
 
 pub use report::{Report, Tally};
 pub use run::{replay, run_focused, run_seed};

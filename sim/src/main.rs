@@ -21,8 +21,10 @@ enum Wanted {
     Run(cli::campaign::Run),
     /// Go on with a campaign whose state was kept.
     Resume(cli::campaign::Resume),
-    /// Run one seed and tell what happened.
+    /// Run one seed, or a scenario from a file, and tell what happened.
     Replay(cli::replay::Replay),
+    /// Cut a failing seed down to the few things that it takes, and write those down as a scenario.
+    Shrink(cli::replay::Shrink),
     /// List the rules that can be taken out.
     Faults,
     /// Take out one rule after the other, and show how soon that is noticed. Exits 1 if one is not.
@@ -33,9 +35,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Wanted::Run(run) => cli::faults::with_rule_out(run.without, || cli::campaign::run(&run)),
         Wanted::Resume(resume) => cli::campaign::resume(&resume),
-        Wanted::Replay(replay) => {
-            cli::faults::with_rule_out(replay.without, || cli::replay::replay(&replay))
-        }
+        Wanted::Replay(wanted) => cli::replay::replay(&wanted),
+        Wanted::Shrink(wanted) => cli::replay::shrink(&wanted),
         Wanted::Faults => cli::faults::list(),
         Wanted::KillList(wanted) => cli::kill_list::kill_list(&wanted),
     };

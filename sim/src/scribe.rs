@@ -12,12 +12,13 @@ use crate::film::{Film, Sending};
 use crate::operator::{Change, Kind};
 use crate::scenario::Scenario;
 use crate::script::{Again, By, Fate, Operation, Script, What};
+use crate::written::WIRE;
 
 /// The run of `plan` that `film` shows, written out.
 #[must_use]
 pub fn write_out(plan: &Scenario, film: &Film) -> Scenario {
     let mut scenario = plan.clone();
-    let drift = i64::from(plan.settings.timing.max_clock_drift.ppm());
+    let drift = i64::try_from(plan.drift).unwrap_or(0);
     let before = plan.script.as_ref();
     let clocks = (0..plan.nodes() + plan.clients.len()).map(|number| {
         let written = before.and_then(|script| script.clocks.get(number).copied().flatten());
@@ -41,6 +42,7 @@ pub fn write_out(plan: &Scenario, film: &Film) -> Scenario {
     };
     scenario.changes = film.wishes.iter().map(change).collect();
     scenario.pinned = Vec::new();
+    scenario.wire = WIRE;
     scenario.script = Some(script);
     scenario
 }

@@ -47,7 +47,9 @@ pub(crate) fn root() -> PathBuf {
 /// A run of a program of this workspace in the build that knows the switch.
 pub(crate) fn faulty_build(release: bool) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["--config", ".cargo/faults.toml", "run", "--quiet"]);
+    // Not from the root: names of files are relative to where this was started.
+    cargo.arg("--config").arg(root().join(".cargo/faults.toml"));
+    cargo.args(["run", "--quiet", "--manifest-path"]).arg(root().join("Cargo.toml"));
     if release {
         cargo.arg("--release");
     }

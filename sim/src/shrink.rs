@@ -31,6 +31,9 @@ const MOST_EVENTS: u64 = 6_000_000;
 /// Times over which everything is tried again because something else has gone.
 const ROUNDS: usize = 4;
 
+/// More operations than these are not left out by pairs: there are too many of those.
+const MOST_PAIRED: usize = 50;
+
 /// How much there is of a scenario.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
@@ -122,6 +125,7 @@ pub fn shrink(plan: &Scenario) -> Result<Shrunk, NotShrunk> {
         judge.fewer(&mut scenario);
         judge.calm(&mut scenario);
         judge.narrow(&mut scenario);
+        judge.pairs(&mut scenario);
         judge.end(&mut scenario);
         if Size::of(&scenario) == size {
             break;
@@ -267,6 +271,26 @@ impl Judge {
             }
             if operation.cancel.is_some() {
                 self.keep_script(scenario, |script| script.operations[number].cancel = None);
+            }
+        }
+    }
+
+    /// Leaves out two operations at once: a lock and what it kept others from, of which neither can go alone.
+    fn pairs(&mut self, scenario: &mut Scenario) {
+        let count = |scenario: &Scenario| {
+            scenario.script.as_ref().map_or(0, |script| script.operations.len())
+        };
+        let mut first = 0;
+        while first + 1 < count(scenario) && count(scenario) <= MOST_PAIRED {
+            let fewer = (first + 1..count(scenario)).any(|second| {
+                self.keep_script(scenario, |script| {
+                    script.operations.remove(second);
+                    script.operations.remove(first);
+                    script.operations = without_idle(&script.operations);
+                })
+            });
+            if !fewer {
+                first += 1;
             }
         }
     }

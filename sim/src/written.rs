@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_as_it_was() {
-        for seed in 0..60 {
+        for seed in 0..20 {
             let one = written(seed);
             let text = show(&one);
             let other = read(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
@@ -112,12 +112,16 @@ mod tests {
         }
     }
 
-    /// `text` with one line put in the place of the first that starts as given.
+    /// `text` with one line put in the place of the first that starts as given, or, if it is of a list, before it.
     fn with_line(text: &str, start: &str, line: &str) -> (usize, String) {
         let place = text.lines().position(|old| old.trim_start().starts_with(start));
         let place = place.unwrap_or_else(|| panic!("no line starts with {start}"));
-        let lines: Vec<&str> =
-            text.lines().enumerate().map(|(n, old)| if n == place { line } else { old }).collect();
+        let mut lines: Vec<&str> = text.lines().collect();
+        if line.starts_with(' ') {
+            lines.insert(place, line);
+        } else {
+            lines[place] = line;
+        }
         (place + 1, lines.join("\n"))
     }
 
@@ -176,7 +180,7 @@ mod tests {
         let text = show(&written(7));
         let mut roll = crate::dice::Dice::new(1).roll(crate::dice::Stream::Scenario, 0);
         let (mut good, mut bad) = (0, 0);
-        for _ in 0..3_000 {
+        for _ in 0..1_000 {
             let mut bytes = text.clone().into_bytes();
             for _ in 0..=roll.below(3) {
                 let place = roll.index(bytes.len());
@@ -202,6 +206,6 @@ mod tests {
                 }
             }
         }
-        assert!(good > 100 && bad > 1_000, "{good} good, {bad} bad");
+        assert!(good > 50 && bad > 300, "{good} good, {bad} bad");
     }
 }

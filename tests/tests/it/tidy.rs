@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 const MOST_LINES: usize = 600;
 /// Words that say nothing about what a thing is. Split, so that this file does not find itself.
 const BANNED: &[&str] = &[concat!("ut", "ils"), concat!("hel", "pers"), concat!("Man", "ager")];
+/// Crates of others, whose names are theirs.
+const FOREIGN: &str = concat!("todc_ut", "ils");
 /// Folders that are not ours, or not source.
 const SKIPPED: &[&str] = &["target", ".git"];
 
@@ -53,7 +55,7 @@ fn assert_none(complaints: &[String]) {
 #[test]
 fn names_say_what_things_are() {
     assert_none(&complaints(&[".rs"], |_, line| {
-        let code = line.split("//").next().unwrap_or(line);
+        let code = line.split("//").next().unwrap_or(line).replace(FOREIGN, "");
         let word = BANNED.iter().find(|word| code.contains(**word))?;
         Some(format!("{word}: name it after what it is"))
     }));

@@ -45,6 +45,18 @@ pub struct Config {
     pub timing: Timing,
     /// What it logs, as a filter: `info`, or `warn,leasehold_node=debug`.
     pub log_level: String,
+    /// For whom it logs.
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
 }
 
 /// A node and where it listens for peers.
@@ -160,6 +172,7 @@ impl Default for Config {
             limits: Limits::default(),
             timing: Timing::default(),
             log_level: "info".into(),
+            log_format: LogFormat::default(),
         }
     }
 }

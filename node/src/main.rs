@@ -6,15 +6,20 @@ mod exit;
 mod keys;
 mod logs;
 mod node;
+mod notify;
 mod signals;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// What the exit codes mean, for `--help` and the manual page.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused (held by another, not the owner, not held), 2 usage, 3 certainly \
+not done, 4 outcome unknown, 5 not allowed, 6 cannot connect, 7 timed out waiting.";
 
 /// A quorum lease store without a leader and without a log.
 #[derive(Debug, Parser)]
-#[command(name = "leasehold", version, about, propagate_version = true)]
+#[command(name = "leasehold", version, about, propagate_version = true, after_long_help = EXIT_CODES)]
 struct CommandLine {
     #[command(flatten)]
     global: cli::Global,
@@ -34,6 +39,19 @@ enum Command {
     Certs(keys::Certs),
     /// Makes a token for clients; prints what the nodes' file of tokens needs to know of it
     Token(keys::Token),
+    /// Shows what changes, as one node sees it, until it is ended
+    ///
+    /// A line for each key that is acquired, extended, updated, released or expires. An interrupted watch begins again and
+    /// lists what is held then.
+    Watch(cli::Watch),
+    /// Times a lock of its own, and shows how far each replica is behind
+    Lag,
+    /// Counts what there is: voting masters, leases, records, waiters
+    Summary,
+    /// Writes completions for a shell
+    Completions(cli::Completions),
+    /// Writes a manual page
+    Man(cli::Manual),
     #[command(flatten)]
     Client(cli::ClientCommand),
 }
@@ -46,6 +64,11 @@ fn main() -> ExitCode {
         Command::Bench(args) => cli::bench(&line.global, &args),
         Command::Certs(args) => keys::certs(&line.global, &args),
         Command::Token(args) => keys::token(&line.global, &args),
+        Command::Watch(args) => cli::watch(&line.global, args),
+        Command::Lag => cli::survey(&line.global, cli::Survey::Lag),
+        Command::Summary => cli::survey(&line.global, cli::Survey::Summary),
+        Command::Completions(args) => cli::completions(CommandLine::command(), &args),
+        Command::Man(args) => cli::manual(CommandLine::command(), &args),
         Command::Client(command) => cli::run(&line.global, command),
     }
 }

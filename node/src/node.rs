@@ -9,6 +9,7 @@ use leasehold_node::config::{Config, Sources};
 use tracing::error;
 
 use crate::cli::Global;
+use crate::notify::{self, Watchdog};
 use crate::signals::{Asked, Signals};
 use crate::{exit, logs};
 
@@ -62,7 +63,7 @@ pub(crate) fn run(global: &Global, args: Args) -> ExitCode {
             return exit::usage();
         }
     };
-    logs::start(global, &loaded.config.log_level);
+    logs::start_as(global, &loaded.config.log_level, loaded.config.log_format);
     let ran = if args.print_config {
         io::stdout().lock().write_all(loaded.to_string().as_bytes()).map(|()| exit::DONE)
     } else if args.check {
@@ -95,6 +96,8 @@ async fn node(config: Config) -> io::Result<ExitCode> {
             return Ok(exit::cannot_connect());
         }
     };
+    let watchdog = Watchdog::new();
+    notify::ready();
     loop {
         tokio::select! {
             biased;
@@ -102,12 +105,14 @@ async fn node(config: Config) -> io::Result<ExitCode> {
                 Asked::Stop => break,
                 Asked::Reload => running.reload().await,
             },
+            () = watchdog.due() => watchdog.tell(&running).await,
             () = running.ended() => {
                 error!("the node has come to an end by itself; this is a defect");
                 return Ok(exit::FAILED);
             }
         }
     }
+    notify::stopping();
     running.shutdown().await;
     Ok(exit::DONE)
 }

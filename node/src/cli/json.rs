@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use leasehold_client::{
     Cause, Error, Heard, Holder, Labels, Listed, NodeId, NodeReport, Reason, Refusal, Status,
-    Votes, Waiter, WaitingReport, Wants,
+    Trouble, Votes, Waiter, WaitingReport, Wants,
 };
 use leasehold_node::names;
 use serde_json::{Map, Value, json};
@@ -136,7 +136,7 @@ fn put(object: &mut Object, name: &str, value: impl Into<Value>) {
     object.insert(name.to_owned(), value.into());
 }
 
-fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
+pub(super) fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
     match str::from_utf8(bytes) {
         Ok(text) => put(object, name, text),
         Err(_) => put(object, &format!("{name}_base64"), STANDARD.encode(bytes)),
@@ -153,7 +153,7 @@ fn votes(object: &mut Object, votes: Votes) {
     put(object, "commits", votes.commits);
 }
 
-fn holder(object: &mut Object, holder: &Holder) {
+pub(super) fn holder(object: &mut Object, holder: &Holder) {
     bytes(object, "value", &holder.value);
     put(object, "token", holder.token.0);
     put(object, "remaining_ms", millis(holder.remaining));
@@ -252,4 +252,13 @@ fn described(object: &mut Object, status: &Status) {
         })
     });
     put(object, "members", members.collect::<Vec<_>>());
+    let name = |node: NodeId| {
+        let member = status.members.iter().find(|peer| peer.member.id == node);
+        member.map_or_else(|| names::of_node(node), |peer| peer.member.name.clone())
+    };
+    let lag = |(replica, lag): &(NodeId, leasehold_core::Lag)| json!({ "node": name(*replica), "entries": lag.entries, "lag_ms": lag.time.as_millis() });
+    put(object, "lags", status.lags.iter().map(lag).collect::<Vec<_>>());
+    let trouble =
+        |trouble: &Trouble| json!({ "ago_ms": trouble.ago.as_millis(), "message": trouble.words });
+    put(object, "troubles", status.troubles.iter().map(trouble).collect::<Vec<_>>());
 }

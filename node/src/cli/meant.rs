@@ -188,7 +188,7 @@ pub(super) fn endpoint(typed: &str) -> Result<String, String> {
     clippy::disallowed_methods,
     reason = "an owner gets its identity here, which must differ from every other's"
 )]
-fn own_value() -> String {
+pub(super) fn own_value() -> String {
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();
     format!("{host}/{}/{:08x}", std::process::id(), rand::random::<u32>())

@@ -6,19 +6,25 @@ mod bench;
 mod json;
 mod meant;
 mod members;
+mod papers;
 mod perform;
 mod render;
+mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod watch;
 mod words;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use bench::{Bench, run as bench};
+pub(crate) use papers::{Completions, Manual, completions, manual};
+pub(crate) use survey::{Survey, run as survey};
 pub(crate) use typed::{ClientCommand, Global};
+pub(crate) use watch::{Watch, run as watch};
 
 use meant::Meant;
 use render::Shown;

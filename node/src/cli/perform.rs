@@ -82,7 +82,7 @@ pub(super) async fn perform(meant: &Meant, options: Options) -> Result<Report, E
 const LISTINGS: usize = 3;
 
 /// What is held, in the order of the keys.
-async fn list(client: &Client, prefix: &str) -> Result<Vec<Listed>, Error> {
+pub(super) async fn list(client: &Client, prefix: &str) -> Result<Vec<Listed>, Error> {
     let mut tries = 1;
     let mut listed = loop {
         match client.list(prefix).all().await {

@@ -53,7 +53,12 @@ pub(super) fn broken(op: &str, why: &str, global: &Global) -> Shown {
     complaint(&json::invalid(op, "unreachable", why), why, code::CANNOT_CONNECT, global)
 }
 
-fn complaint(object: &serde_json::Value, words: &str, code: u8, global: &Global) -> Shown {
+pub(super) fn complaint(
+    object: &serde_json::Value,
+    words: &str,
+    code: u8,
+    global: &Global,
+) -> Shown {
     let out = if global.json { lines([object]) } else { String::new() };
     let silent = global.json && global.quiet;
     let err = if silent { String::new() } else { format!("leasehold: {words}\n") };

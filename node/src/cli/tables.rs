@@ -1,8 +1,10 @@
 //! What is many rows.
 
 use leasehold_client::{Listed, NodeReport, Status, WaitingReport, Wants};
+use leasehold_core::Lag;
 use leasehold_node::names;
 
+use super::survey::behind;
 use super::words::{text, time};
 
 /// What is held; nothing at all if nothing is.
@@ -62,10 +64,23 @@ pub(super) fn nodes(nodes: &[NodeReport]) -> String {
         out = format!("cluster {cluster}, epoch {epoch}, {masters} masters, quorum {quorum}\n\n");
     }
     let mut rows = vec![
-        ["NODE", "ADDRESS", "ROLE", "EPOCH", "LEASES", "RECORDS", "OPERATIONS", "WAITERS", "STATE"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "NODE",
+            "ADDRESS",
+            "ROLE",
+            "EPOCH",
+            "LEASES",
+            "RECORDS",
+            "OPERATIONS",
+            "WAITERS",
+            "LAG",
+            "CLOCK",
+            "STATE",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
+    let lags = behind(nodes);
     for node in nodes {
         let role = is_master(node).map_or("-", |master| if master { "master" } else { "replica" });
         let name = node.name.as_deref().unwrap_or("-");
@@ -75,17 +90,50 @@ pub(super) fn nodes(nodes: &[NodeReport]) -> String {
                 let Status { leases, records, operations, waiters, .. } = status;
                 let counts = [status.epoch.0, *leases, *records, *operations, *waiters];
                 row.extend(counts.map(|count| count.to_string()));
+                row.extend([lag_of(&lags, node), clock_of(nodes, node)]);
                 row.push(state(status));
             }
             Err(cause) => {
-                row.extend(["-"; 5].map(str::to_owned));
+                row.extend(["-"; 7].map(str::to_owned));
                 row.push(format!("unreachable: {}", text(cause.to_string().as_bytes())));
             }
         }
         rows.push(row);
     }
     align(&mut out, &rows);
+    troubles(&mut out, nodes);
     out
+}
+
+/// How far a replica is behind; nothing for a master.
+fn lag_of(lags: &[(String, Lag)], node: &NodeReport) -> String {
+    let lag = lags.iter().find(|(name, _)| Some(name) == node.name.as_ref());
+    lag.map_or_else(|| "-".to_owned(), |(_, lag)| time(lag.time.into()))
+}
+
+/// How its clock runs, by the node that finds it furthest off; unknown for the first minute.
+fn clock_of(nodes: &[NodeReport], node: &NodeReport) -> String {
+    let heard = nodes.iter().filter_map(|other| other.status.as_ref().ok());
+    let heard = heard.flat_map(|status| &status.heard);
+    let of_it = heard.filter(|(peer, _)| Some(*peer) == node.id);
+    let rate = of_it.filter_map(|(_, heard)| heard.clock_ppm).max_by_key(|ppm| ppm.unsigned_abs());
+    rate.map_or_else(|| "-".to_owned(), |ppm| format!("{ppm:+}ppm"))
+}
+
+/// What went wrong lately, node by node.
+fn troubles(out: &mut String, nodes: &[NodeReport]) {
+    for node in nodes {
+        let Ok(status) = &node.status else { continue };
+        if status.troubles.is_empty() {
+            continue;
+        }
+        let name = text(node.name.as_deref().unwrap_or(&node.address).as_bytes());
+        out.push_str(&format!("\nlately at {name}\n"));
+        for trouble in &status.troubles {
+            let (ago, words) = (time(trouble.ago.into()), text(trouble.words.as_bytes()));
+            out.push_str(&format!("  {ago} ago: {words}\n"));
+        }
+    }
 }
 
 fn state(status: &Status) -> String {

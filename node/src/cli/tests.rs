@@ -343,6 +343,14 @@ fn status_is_a_table_and_shows_who_is_missing() {
         epoch: leasehold_client::Epoch(1),
         members: vec![peer(1), peer(2), peer(3)],
         leases: 5,
+        troubles: vec![leasehold_client::Trouble {
+            ago: leasehold_client::Span::from_secs(2),
+            words: "the disk is full".into(),
+        }],
+        heard: vec![(
+            NodeId(1),
+            leasehold_client::Heard { clock_ppm: Some(12), ..Default::default() },
+        )],
         ..leasehold_client::Status::default()
     };
     let report = |id: u64, status| NodeReport {
@@ -362,10 +370,13 @@ fn status_is_a_table_and_shows_who_is_missing() {
     let expected = "\
 cluster 00000000000000010000000000000002, epoch 1, 2 masters, quorum 2
 
-NODE  ADDRESS  ROLE     EPOCH  LEASES  RECORDS  OPERATIONS  WAITERS  STATE
-n1    h:1      master   1      5       0        0           0        joining, votes in 6m11s
-n2    h:2      master   -      -       -        -           -        unreachable: refused
-n3    h:3      replica  -      -       -        -           -        unreachable: no answer in time
+NODE  ADDRESS  ROLE     EPOCH  LEASES  RECORDS  OPERATIONS  WAITERS  LAG  CLOCK   STATE
+n1    h:1      master   1      5       0        0           0        -    +12ppm  joining, votes in 6m11s
+n2    h:2      master   -      -       -        -           -        -    -       unreachable: refused
+n3    h:3      replica  -      -       -        -           -        -    -       unreachable: no answer in time
+
+lately at n1
+  2.00s ago: the disk is full
 ";
     assert_eq!((plain.out.as_str(), plain.code), (expected, 0));
     let json = render("status", &Action::Status, Ok(nodes()), &global("--json"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use leasehold_core::{Drift, Span};
 use toml::Value;
 
-use super::{Address, Config};
+use super::{Address, Config, LogFormat};
 use crate::duration;
 
 /// A key of the configuration.
@@ -31,6 +31,14 @@ impl Raw {
         match self {
             Self::Toml(Value::String(text)) | Self::Text(text) => Ok(text.clone()),
             Self::Toml(other) => Err(format!("{other} is no text; put it in quotes")),
+        }
+    }
+
+    fn format(&self) -> Result<LogFormat, String> {
+        match self.text()?.as_str() {
+            "human" => Ok(LogFormat::Human),
+            "json" => Ok(LogFormat::Json),
+            other => Err(format!("`{other}` is neither human nor json")),
         }
     }
 
@@ -185,4 +193,8 @@ pub(super) const KEYS: &[Key] = &[
         text(&format!("{}ppm", v.ppm()))
     }),
     key!("log", "level", text, log_level, |v| text(v)),
+    key!("log", "format", format, log_format, |v| match v {
+        LogFormat::Human => text("human"),
+        LogFormat::Json => text("json"),
+    }),
 ];

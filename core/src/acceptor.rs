@@ -12,12 +12,13 @@
 
 mod pages;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::ballot::{Ballot, Token};
-use crate::bytes::Key;
+use crate::bytes::{Bytes, Key};
 use crate::effect::Event;
-use crate::entry::Entry;
+use crate::entry::{Entry, Held, OpId};
 use crate::faults::Rule;
 use crate::hash::Seeded;
 use crate::message::{Accepted, Answer, Copied};
@@ -28,13 +29,16 @@ use crate::timers::Wheel;
 
 /// How long an entry that is over is kept before the key's home is asked to settle it.
 const STALE_AFTER: Span = Span::from_secs(3);
-/// The most timers that one call works off; the rest fire at the next one.
-const BATCH: usize = 4_096;
+/// The most timers that one call works off; the rest fire at the next one. So few that a message that comes while a million
+/// leases end waits for some tens of microseconds.
+const BATCH: usize = 256;
 /// The most keys that wait for being settled; further ones go by age.
 const STALE_QUEUE: usize = 4_096;
 
-/// One key at one master.
+/// One key at one master. With a million leases it is what memory goes into, and what an operation waits for to come from
+/// there: three lines of a cache, side by side, with key and value in them unless they are long.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[repr(align(64))]
 struct Record {
     key: Key,
     promised: Ballot,
@@ -43,19 +47,34 @@ struct Record {
     accepted: Option<Written>,
 }
 
-/// What a record has accepted.
+/// What a record has accepted: an [`Entry`], with what is seldom there put aside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Written {
     ballot: Ballot,
-    entry: Entry,
     at: Instant,
     /// For a held entry; for a free one the same as `at`.
     expires_at: Instant,
+    token: Token,
+    chain: (u64, u64),
+    step: u32,
+    held: bool,
     /// Whether the end of the lease was reported, or there was none.
     ended: bool,
     /// Whether the home was asked to settle it.
     reported: bool,
+    lease: Span,
+    value: Bytes,
+    rest: Option<Box<Rest>>,
 }
+
+/// What a held entry may have besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Rest {
+    meta: Bytes,
+    delay: Span,
+}
+
+const _: () = assert!(size_of::<Option<Record>>() == 192, "three lines of a cache");
 
 impl Keyed for Record {
     fn key(&self) -> &Key {
@@ -64,16 +83,47 @@ impl Keyed for Record {
 }
 
 impl Written {
-    fn remaining(&self, now: Instant) -> Span {
-        match self.entry {
-            Entry::Held(_) => self.expires_at.since(now),
-            Entry::Free { .. } => Span::ZERO,
+    /// What accepting `entry` at `ballot` leaves until `expires_at`.
+    fn new(ballot: Ballot, entry: &Entry, at: Instant, expires_at: Instant) -> Self {
+        let OpId { chain, step } = entry.last_op();
+        let (token, held) = (entry.token(), entry.held());
+        let rest = held.filter(|held| !held.meta.is_empty() || !held.delay.is_zero());
+        Self {
+            ballot,
+            at,
+            expires_at,
+            token,
+            chain,
+            step,
+            held: held.is_some(),
+            ended: held.is_none(),
+            reported: false,
+            lease: held.map_or(Span::ZERO, |held| held.lease),
+            value: held.map_or(Bytes::EMPTY, |held| held.value.clone()),
+            rest: rest.map(|held| Box::new(Rest { meta: held.meta.clone(), delay: held.delay })),
         }
+    }
+
+    fn entry(&self) -> Entry {
+        let last_op = OpId { chain: self.chain, step: self.step };
+        if !self.held {
+            return Entry::Free { last_op, token: self.token };
+        }
+        let (meta, delay) = match &self.rest {
+            Some(rest) => (rest.meta.clone(), rest.delay),
+            None => (Bytes::EMPTY, Span::ZERO),
+        };
+        let (value, lease, token) = (self.value.clone(), self.lease, self.token);
+        Entry::Held(Held { value, meta, lease, delay, token, last_op })
+    }
+
+    fn remaining(&self, now: Instant) -> Span {
+        if self.held { self.expires_at.since(now) } else { Span::ZERO }
     }
 
     /// What happened to an ownership that is replaced by another, or by none.
     fn end(&self, key: &Key, now: Instant) -> Event {
-        let (key, token) = (key.clone(), self.entry.token());
+        let (key, token) = (key.clone(), self.token);
         if now < self.expires_at {
             Event::Released { key, token }
         } else {
@@ -82,7 +132,7 @@ impl Written {
     }
 
     fn report(&self, now: Instant) -> Accepted {
-        Accepted { ballot: self.ballot, entry: self.entry.clone(), remaining: self.remaining(now) }
+        Accepted { ballot: self.ballot, entry: self.entry(), remaining: self.remaining(now) }
     }
 }
 
@@ -175,7 +225,7 @@ impl Acceptor {
         now: Instant,
         key: &Key,
         ballot: Ballot,
-        (entry, keep): (Entry, Span),
+        (entry, keep): (&Entry, Span),
         mut tell: impl FnMut(Event),
     ) -> Answer {
         let Some(slot) = self.records.find(key).or_else(|| self.record_for_fault(now, key, ballot))
@@ -195,23 +245,21 @@ impl Acceptor {
             record.promised_at = now;
         }
         let (held, token) = (entry.held().is_some(), entry.token());
-        let same = |written: &Written| written.entry.token() == token;
-        let before = record.accepted.take();
-        if let Some(ended) = before.as_ref().filter(|w| !w.ended && (!held || !same(w))) {
-            tell(ended.end(key, now));
+        let expires_at = if held { now.after(keep) } else { now };
+        let mut written = Written::new(ballot, entry, now, expires_at);
+        let mut had_lease = false;
+        if let Some(before) = &record.accepted {
+            let same = before.token == token;
+            if !before.ended && (!held || !same) {
+                tell(before.end(key, now));
+            }
+            had_lease = !before.ended;
+            // The same mark once more is not reported once more.
+            written.reported = !held && before.reported && same;
         }
         self.leases += usize::from(held);
-        self.leases -= usize::from(before.as_ref().is_some_and(|written| !written.ended));
-        let expires_at = if held { now.after(keep) } else { now };
-        record.accepted = Some(Written {
-            ballot,
-            entry,
-            at: now,
-            expires_at,
-            ended: !held,
-            // The same mark once more is not reported once more.
-            reported: before.is_some_and(|written| !held && written.reported && same(&written)),
-        });
+        self.leases -= usize::from(had_lease);
+        record.accepted = Some(written);
         self.timers.set_sooner(slot, if held { expires_at } else { now.after(STALE_AFTER) });
         if held {
             tell(Event::Held { key: key.clone(), token });
@@ -238,10 +286,11 @@ impl Acceptor {
         record.accepted.as_ref().map(|written| written.report(now))
     }
 
-    /// The entry of the key, and how much longer it is kept.
-    pub(crate) fn entry(&self, now: Instant, key: &[u8]) -> Option<(&Entry, Span)> {
+    /// The entry of the key, if somebody holds it, and how much longer it is kept.
+    pub(crate) fn live(&self, now: Instant, key: &[u8]) -> Option<(Entry, Span)> {
         let written = self.records[self.records.find(key)?].accepted.as_ref()?;
-        Some((&written.entry, written.remaining(now)))
+        let remaining = written.remaining(now);
+        (!remaining.is_zero()).then(|| (written.entry(), remaining))
     }
 
     /// Whether the key's promise is the one that an accept at `ballot` implied.
@@ -296,7 +345,7 @@ impl Acceptor {
                 continue;
             }
             let ended_now = !written.ended;
-            let (key, token) = (record.key.clone(), written.entry.token());
+            let (key, token) = (record.key.clone(), written.token);
             let age_from = if Rule::AgeFromPromise.is_out() {
                 written.at
             } else {
@@ -337,10 +386,12 @@ impl Acceptor {
     }
 
     fn remove(&mut self, slot: Slot) {
-        if let Some(record) = self.records.remove(slot) {
+        if let Some(record) = self.records.get(slot) {
             self.timers.clear(slot);
             self.floor = self.floor.max(record.promised);
-            self.leases -= usize::from(record.accepted.is_some_and(|written| !written.ended));
+            let live = record.accepted.as_ref().is_some_and(|written| !written.ended);
+            self.leases -= usize::from(live);
+            self.records.remove(slot);
         }
     }
 
@@ -370,14 +421,9 @@ impl Acceptor {
             }
             before => {
                 was_live |= before.as_ref().is_some_and(|written| !written.ended);
-                *before = Some(Written {
-                    ballot: accepted.ballot,
-                    entry: accepted.entry,
-                    at: now,
-                    expires_at,
-                    ended: !live,
-                    reported: false,
-                });
+                let mut written = Written::new(accepted.ballot, &accepted.entry, now, expires_at);
+                written.ended = !live;
+                *before = Some(written);
             }
         }
         self.leases += usize::from(live);
@@ -460,7 +506,7 @@ impl Record {
             return false;
         }
         match implied {
-            Some(written) => written.entry.held().is_none() || now < written.expires_at,
+            Some(written) => !written.held || now < written.expires_at,
             None => true,
         }
     }

@@ -23,9 +23,9 @@ pub(crate) enum Job {
 
 /// What is known about the register at the moment of decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Seen {
+pub(crate) struct Seen<'a> {
     /// What was accepted at the highest ballot.
-    pub(crate) best: Option<(Ballot, Entry)>,
+    pub(crate) best: Option<(Ballot, &'a Entry)>,
     /// How much longer it is kept, by the shortest answer and less the time since it came.
     pub(crate) remaining: Span,
     /// Whether all answers are the same, live, and so need no write.
@@ -80,10 +80,10 @@ pub(crate) struct Past {
 /// An accept of this operation that reached a minority stays there, and a later vote may find it. It never will take
 /// effect once something else is written above it, and not before: so after such an accept nothing is answered from
 /// what was seen alone, however unanimous.
-pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, past: Past) -> Plan {
+pub(crate) fn decide(job: &Job, seen: &Seen<'_>, ballot: Ballot, past: Past) -> Plan {
     match decide_as_seen(job, seen, ballot, past) {
         Plan::Answer(verdict) if past.sent_from.is_some() && verdict != Verdict::Unknown => {
-            seen.best.as_ref().map_or(Plan::Answer(Verdict::Unknown), |(_, entry)| {
+            seen.best.map_or(Plan::Answer(Verdict::Unknown), |(_, entry)| {
                 write_unchanged(entry, seen.remaining, verdict)
             })
         }
@@ -91,13 +91,13 @@ pub(crate) fn decide(job: &Job, seen: &Seen, ballot: Ballot, past: Past) -> Plan
     }
 }
 
-fn decide_as_seen(job: &Job, seen: &Seen, ballot: Ballot, past: Past) -> Plan {
-    if let (Some(id), Some((at, entry))) = (id_of(job), &seen.best) {
+fn decide_as_seen(job: &Job, seen: &Seen<'_>, ballot: Ballot, past: Past) -> Plan {
+    if let (Some(id), Some((at, entry))) = (id_of(job), seen.best) {
         let last = entry.last_op();
         if last == id && !Rule::RetryLastOp.is_out() {
             // Written here, and not what another sending of this operation wrote.
             let here = at.proposer == ballot.proposer && !past.repeated;
-            if here && past.sent_from.is_some_and(|from| *at >= from) {
+            if here && past.sent_from.is_some_and(|from| at >= from) {
                 return write_again(job, entry, seen.remaining);
             }
             let done = Verdict::Done { token: entry.token(), lease: None, repeated: true };
@@ -132,9 +132,9 @@ pub(crate) const fn id_of(job: &Job) -> Option<OpId> {
 }
 
 /// Whether an operation that sent accepts from this ballot on has not taken effect and never will.
-fn never_applied(seen: &Seen, sent_from: Ballot) -> bool {
-    match &seen.best {
-        Some((highest, _)) => *highest < sent_from,
+fn never_applied(seen: &Seen<'_>, sent_from: Ballot) -> bool {
+    match seen.best {
+        Some((highest, _)) => highest < sent_from,
         None => seen.floor <= sent_from || Rule::RetryFloor.is_out(),
     }
 }
@@ -165,8 +165,8 @@ fn write_again(job: &Job, entry: &Entry, remaining: Span) -> Plan {
 }
 
 /// Answers with the register as it is, writing it first unless all masters asked agree on it.
-fn unchanged(seen: &Seen, verdict: Verdict) -> Plan {
-    let Some((_, entry)) = &seen.best else { return Plan::Answer(verdict) };
+fn unchanged(seen: &Seen<'_>, verdict: Verdict) -> Plan {
+    let Some((_, entry)) = seen.best else { return Plan::Answer(verdict) };
     let dead = entry.held().is_some() && seen.remaining.is_zero();
     let settled =
         seen.unanimous || Rule::WriteBack.is_out() && !dead || Rule::SettleExpired.is_out() && dead;
@@ -185,8 +185,8 @@ fn write_unchanged(entry: &Entry, remaining: Span, verdict: Verdict) -> Plan {
 }
 
 /// Applies the operation to the register, or refuses.
-fn apply(job: &Job, seen: &Seen, ballot: Ballot) -> Plan {
-    let held = match &seen.best {
+fn apply(job: &Job, seen: &Seen<'_>, ballot: Ballot) -> Plan {
+    let held = match seen.best {
         Some((_, Entry::Held(held))) if !seen.remaining.is_zero() => Some(held),
         Some(_) | None => None,
     };
@@ -234,7 +234,7 @@ fn apply(job: &Job, seen: &Seen, ballot: Ballot) -> Plan {
         Job::Act(Action::Read | Action::WaitHeld | Action::WaitReleased) => {
             unchanged(seen, Verdict::Found(held.map(|held| holder(held, seen))))
         }
-        Job::Settle => match (&seen.best, held) {
+        Job::Settle => match (seen.best, held) {
             (Some((_, entry)), None) => Plan::Write {
                 entry: entry.freed(),
                 keep: Span::ZERO,
@@ -245,7 +245,7 @@ fn apply(job: &Job, seen: &Seen, ballot: Ballot) -> Plan {
     }
 }
 
-fn release(id: OpId, owner: &Owner, held: Option<&Held>, seen: &Seen) -> Plan {
+fn release(id: OpId, owner: &Owner, held: Option<&Held>, seen: &Seen<'_>) -> Plan {
     match owned(held, owner) {
         Ok(held) => {
             let entry = Entry::Free { last_op: id, token: held.token };
@@ -271,14 +271,14 @@ fn owned<'a>(held: Option<&'a Held>, owner: &Owner) -> Result<&'a Held, Option<&
     if value && token { Ok(held) } else { Err(Some(held)) }
 }
 
-fn refused(held: Option<&Held>, seen: &Seen) -> Verdict {
+fn refused(held: Option<&Held>, seen: &Seen<'_>) -> Verdict {
     Verdict::Refused(match held {
         Some(held) => Refusal::Held(holder(held, seen)),
         None => Refusal::NotHeld,
     })
 }
 
-fn holder(held: &Held, seen: &Seen) -> Holder {
+fn holder(held: &Held, seen: &Seen<'_>) -> Holder {
     describe(held, seen.remaining, seen.clock)
 }
 
@@ -319,7 +319,7 @@ mod tests {
         Entry::Held(Held { value, meta, lease, delay, token, last_op })
     }
 
-    fn seen(ballot: Ballot, entry: Entry, remaining: Span) -> Seen {
+    const fn seen(ballot: Ballot, entry: &Entry, remaining: Span) -> Seen<'_> {
         let unanimous = !remaining.is_zero();
         Seen { best: Some((ballot, entry)), remaining, unanimous, floor: Ballot::ZERO, clock: 75 }
     }
@@ -327,7 +327,8 @@ mod tests {
     #[test]
     fn after_an_own_accept_a_refusal_is_written_however_unanimous_the_masters_are() {
         let other = OpId { chain: (8, 8), step: 0 };
-        let seen = seen(at(68), held("you", other), Span::from_secs(9));
+        let entry = held("you", other);
+        let seen = seen(at(68), &entry, Span::from_secs(9));
         let first = decide(&lock(), &seen, at(75), Past::default());
         assert!(matches!(first, Plan::Answer(Verdict::Refused(_))), "{first:?}");
         // The accept at 73 may lie with a master that was not asked.
@@ -346,8 +347,8 @@ mod tests {
 
     #[test]
     fn what_another_sending_wrote_gives_no_belief() {
-        let found =
-            seen(Ballot { counter: 74, proposer: 9 }, held("me", id(0)), Span::from_secs(9));
+        let entry = held("me", id(0));
+        let found = seen(Ballot { counter: 74, proposer: 9 }, &entry, Span::from_secs(9));
         let past = Past { sent_from: Some(at(73)), repeated: false };
         let plan = decide(&lock(), &found, at(75), past);
         let Plan::Write { verdict: Verdict::Done { lease, repeated, .. }, .. } = plan else {
@@ -355,7 +356,7 @@ mod tests {
         };
         assert_eq!((lease, repeated), (None, true));
         // Its own write, carried on: the same lease once more, and longer than what is left.
-        let own = seen(at(73), held("me", id(0)), Span::from_secs(9));
+        let own = seen(at(73), &entry, Span::from_secs(9));
         let plan = decide(&lock(), &own, at(75), past);
         let Plan::Write { keep, verdict: Verdict::Done { lease, repeated, .. }, .. } = plan else {
             panic!("{plan:?}")
@@ -369,7 +370,8 @@ mod tests {
 
     #[test]
     fn an_own_write_that_died_is_settled_and_gives_no_belief() {
-        let dead = seen(at(73), held("me", id(0)), Span::ZERO);
+        let entry = held("me", id(0));
+        let dead = seen(at(73), &entry, Span::ZERO);
         let past = Past { sent_from: Some(at(73)), repeated: false };
         let plan = decide(&lock(), &dead, at(75), past);
         assert!(

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no counter is promised or accepted above a ceiling that is on disk.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::ballot::COUNTER_END;
@@ -16,7 +17,7 @@ const RAISE: u64 = 60_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Then {
     /// Tell a node.
-    Send(NodeId, Body),
+    Send(NodeId, Box<Body>),
     /// The founding is complete here: start to vote, and say so.
     Activate(NodeId),
     /// What was taken over is safe to vote on.
@@ -97,7 +98,7 @@ impl Disk {
             self.dirty = false;
             self.last = Mark(self.last.0 + 1);
             self.on_the_way.push_back((self.last, self.file.ceiling));
-            out.push(Effect::Persist(self.last, self.file.clone()));
+            out.push(Effect::Persist(self.last, Box::new(self.file.clone())));
         }
     }
 

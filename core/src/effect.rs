@@ -1,5 +1,6 @@
 //! The door's two sides: what a driver hands in, and what it has to do.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::ballot::Token;
@@ -60,7 +61,7 @@ pub enum Effect {
         outcome: Outcome,
     },
     /// Write the node file and sync it, then say [`Input::Persisted`]. Only the newest needs to be written.
-    Persist(Mark, NodeFile),
+    Persist(Mark, Box<NodeFile>),
     /// Something that watchers and metrics want to know.
     Event(Event),
 }

@@ -98,11 +98,13 @@ impl Feeder {
     }
 
     /// The batch that is due, and for whom.
+    #[inline]
     pub(crate) fn tick(&mut self, now: Instant) -> Option<(Vec<NodeId>, Feed)> {
         let due = self.deadline().is_some_and(|at| now >= at);
-        if !due {
-            return None;
-        }
+        due.then(|| self.batch(now))
+    }
+
+    fn batch(&mut self, now: Instant) -> (Vec<NodeId>, Feed) {
         self.push_at = None;
         self.idle_at = now.after(IDLE_INTERVAL);
         self.bytes = 0;
@@ -116,7 +118,7 @@ impl Feeder {
             }
         }
         let batch = Feed::Batch { boot: self.boot, number: self.number, facts };
-        Some((self.replicas.keys().copied().collect(), batch))
+        (self.replicas.keys().copied().collect(), batch)
     }
 
     /// A replica has all up to this batch.

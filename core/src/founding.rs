@@ -6,6 +6,7 @@
 //! active in what it stores, and one that was ever active stores nothing else, so no two identities can both
 //! be stored everywhere.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::disk::{Disk, Then};
@@ -187,10 +188,10 @@ impl Founding {
             return;
         }
         let file = desk.disk.file();
-        let then = Then::Send(from, Body::Found(Found::Stored { cluster }));
+        let then = Then::Send(from, Box::new(Body::Found(Found::Stored { cluster })));
         if file.cluster == Some(cluster) {
             if let Some(Then::Send(to, body)) = desk.disk.after_present(then) {
-                desk.post.push((to, body));
+                desk.post.push((to, *body));
             }
             return;
         }

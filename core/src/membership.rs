@@ -7,6 +7,7 @@
 //!
 //! Invariant: in one epoch at most one configuration of the next is chosen.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::ballot::Ballot;
@@ -328,7 +329,7 @@ impl Scene<'_> {
         answer: Change,
         change: impl FnOnce(&mut crate::members::ConfigVote),
     ) {
-        let then = Then::Send(to, Body::Change(answer));
+        let then = Then::Send(to, Box::new(Body::Change(answer)));
         self.disk.change(|file| change(&mut file.vote), Some(then));
     }
 }

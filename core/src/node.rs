@@ -15,19 +15,20 @@ use alloc::vec::Vec;
 use crate::acceptor::Acceptor;
 use crate::ballot::Ballot;
 use crate::clock::Clock;
-use crate::coordinator::{Coordinator, Origin, Scene};
+use crate::coordinator::{Coordinator, Origin, Post, Scene};
 use crate::disk::Disk;
 use crate::effect::{Boot, Effect, Effects, Event, Input};
 use crate::faults::Rule;
 use crate::feed::{Feeder, Senders};
 use crate::founding::Founding;
-use crate::members::NodeId;
+use crate::members::{Epoch, NodeId};
 use crate::membership::Membership;
 use crate::message::{Answer, Ask, Body, Change, Message, Presence, Relay, Tell};
 use crate::peers::{Peers, STANDING_EVERY};
 use crate::rates::Rates;
 use crate::relay::Relays;
 use crate::request::{NotDone, Outcome, Request, Standing};
+use crate::round::Votes;
 use crate::settings::Settings;
 use crate::slab::Slot;
 use crate::sync::Sync;
@@ -67,10 +68,12 @@ pub struct Node {
     tell_at: Instant,
     /// What was last told.
     told: Standing,
-    /// From the coordinator to masters, by place.
-    post: VecDeque<(usize, Body)>,
+    /// From the coordinator to masters.
+    post: VecDeque<Post>,
     /// From the coordinator to those who asked.
     answers: VecDeque<(Origin, Outcome)>,
+    /// What changed in the records, on its way to those who watch; empty between inputs.
+    events: Vec<Event>,
 }
 
 impl Node {
@@ -91,7 +94,7 @@ impl Node {
             clock: Clock::new(boot.wall_clock, boot.proposer, now),
             acceptor: Acceptor::new(&settings, boot.seed, floor, now),
             coordinator: Coordinator::new(&settings, boot.seed, now),
-            relays: Relays::new(boot.seed, now),
+            relays: Relays::new(now),
             waiters: Waiters::new(limits.waiters_per_key, boot.seed, now),
             told: sync.standing(),
             disk: Disk::new(boot.file),
@@ -99,6 +102,7 @@ impl Node {
             tell_at: now.after(STANDING_EVERY),
             post: VecDeque::new(),
             answers: VecDeque::new(),
+            events: Vec::new(),
             founding: Founding::new(peers.me),
             rates: Rates::new(settings.timing.max_clock_drift),
             membership: Membership::new(peers.me),
@@ -126,6 +130,23 @@ impl Node {
         self.expire(out);
         match input {
             Input::Tick => {}
+            // Votes are most of all input, and are looked at where they lie.
+            Input::Message {
+                from,
+                message: Message { epoch, counter, body: Body::Ask { round, ref ask } },
+            } => {
+                if self.hear(from, epoch, counter, out) {
+                    self.asked(from, round, ask, out);
+                }
+            }
+            Input::Message {
+                from,
+                message: Message { epoch, counter, body: Body::Answer { round, ref answer } },
+            } => {
+                if self.hear(from, epoch, counter, out) {
+                    self.answered(from, round, answer);
+                }
+            }
             Input::Message { from, message } => self.message(from, message, out),
             Input::Request { ticket, request: Request::Key(request) } => {
                 self.request(ticket, request, out);
@@ -213,14 +234,12 @@ impl Node {
     /// What time does, before anything else sees the state.
     fn expire(&mut self, out: &mut Effects) {
         let now = self.now;
-        let mut events = Vec::new();
+        let events = &mut self.events;
         // What a master that does not vote keeps may have been extended by others since.
         let votes = self.sync.is_active();
         self.acceptor.tick(now, |event| events.extend(votes.then_some(event)));
         self.learned.tick(now, |event| events.push(event));
-        for event in events {
-            self.changed(event, out);
-        }
+        self.tell_events(out);
         if self.founding.deadline().is_some_and(|at| now >= at) {
             self.found(out, Founding::tick);
         }
@@ -285,83 +304,90 @@ impl Node {
     }
 
     fn message(&mut self, from: NodeId, message: Message, out: &mut Effects) {
-        self.clock.observe(message.counter);
-        self.peers.heard(from, self.now);
-        let current = message.epoch == self.peers.epoch();
-        if !current {
-            self.other_epoch(from, &message, out);
-        }
-        match message.body {
+        let Message { epoch, counter, body } = message;
+        // Who hands a configuration over need not be told that this node is behind.
+        let adopts = matches!(body, Body::Change(Change::Adopt { .. }));
+        let current = if adopts && epoch > self.peers.epoch() {
+            self.note(from, epoch, counter)
+        } else {
+            self.hear(from, epoch, counter, out)
+        };
+        match body {
             Body::Found(step) => self.found(out, |founding, desk| founding.take(desk, from, step)),
-            Body::Standing(presence) => self.on_standing(from, presence, message.epoch, out),
+            Body::Standing(presence) => self.on_standing(from, presence, epoch, out),
             Body::Change(step @ Change::Adopt { .. }) => self.on_change(from, step, out),
             Body::Relay(relay) => self.relay(from, relay, out),
-            // A vote of another epoch counts for nothing in this one.
-            Body::Ask { .. }
-            | Body::Answer { .. }
-            | Body::Tell(_)
-            | Body::Snapshot(_)
-            | Body::Change(_)
-            | Body::Feed(_)
-                if !current => {}
+            // Taken above.
+            Body::Ask { .. } | Body::Answer { .. } => {}
+            // What is about votes of another epoch counts for nothing in this one.
+            Body::Tell(_) | Body::Snapshot(_) | Body::Change(_) | Body::Feed(_) if !current => {}
             Body::Feed(feed) => self.on_feed(from, feed, out),
             Body::Change(step) => self.on_change(from, step, out),
             Body::Snapshot(snapshot) => self.snapshot(from, snapshot, out),
-            Body::Ask { round, ask } => {
-                if let Some(answer) = self.ask(ask, out) {
-                    self.send(from, Body::Answer { round, answer }, out);
-                }
-            }
-            Body::Answer { round, answer } => {
-                if let Some(place) = self.peers.place_of(from) {
-                    self.coordinate(|coordinator, scene| {
-                        coordinator.answer(scene, place, round, answer);
-                    });
-                }
-            }
             Body::Tell(tell) => self.tell(tell),
         }
     }
 
-    /// Whoever is behind is told of the newer configuration; whoever is ahead is told that this node is behind.
-    fn other_epoch(&self, from: NodeId, message: &Message, out: &mut Effects) {
-        let Some((cluster, config)) = self.peers.config() else { return };
-        if message.epoch < config.epoch {
-            let adopt = Change::Adopt { cluster, config: config.clone() };
-            self.send(from, Body::Change(adopt), out);
-        } else if !matches!(message.body, Body::Change(Change::Adopt { .. })) {
-            self.send(from, Body::Standing(self.presence()), out);
+    /// Takes note that `from` said something. Whether it is of the epoch in force.
+    fn note(&mut self, from: NodeId, epoch: Epoch, counter: u64) -> bool {
+        self.clock.observe(counter);
+        self.peers.heard(from, self.now);
+        epoch == self.peers.epoch()
+    }
+
+    /// The same. Whoever is behind is told of the newer configuration; whoever is ahead is told that this node is behind.
+    fn hear(&mut self, from: NodeId, epoch: Epoch, counter: u64, out: &mut Effects) -> bool {
+        let current = self.note(from, epoch, counter);
+        if let Some((cluster, config)) = self.peers.config().filter(|_| !current) {
+            let body = if epoch < config.epoch {
+                Body::Change(Change::Adopt { cluster, config: config.clone() })
+            } else {
+                Body::Standing(self.presence())
+            };
+            self.send(from, body, out);
+        }
+        current
+    }
+
+    /// A coordinator asks this master. A vote of another epoch counts for nothing in this one, and never gets here.
+    fn asked(&mut self, from: NodeId, round: u64, ask: &Ask, out: &mut Effects) {
+        if let Some(answer) = self.ask(ask, out) {
+            self.send(from, Body::Answer { round, answer }, out);
+        }
+    }
+
+    fn answered(&mut self, from: NodeId, round: u64, answer: &Answer) {
+        if let Some(place) = self.peers.place_of(from) {
+            self.coordinate(|coordinator, scene| coordinator.answer(scene, place, round, answer));
         }
     }
 
     /// A coordinator asks this master. Above the ceiling nothing is answered, like loss.
-    fn ask(&mut self, ask: Ask, out: &mut Effects) -> Option<Answer> {
+    fn ask(&mut self, ask: &Ask, out: &mut Effects) -> Option<Answer> {
         if !self.sync.is_active() {
             return Some(Answer::Joining);
         }
         let now = self.now;
         let ceiling = if Rule::Ceiling.is_out() { u64::MAX } else { self.disk.ceiling() };
-        match ask {
-            Ask::Prepare { key, ballot } if ballot.counter <= ceiling => {
-                Some(self.acceptor.prepare(now, &key, ballot))
+        match *ask {
+            Ask::Prepare { ref key, ballot } if ballot.counter <= ceiling => {
+                Some(self.acceptor.prepare(now, key, ballot))
             }
             // What it implies, one more, is under the ceiling as well.
-            Ask::Accept { key, ballot, entry, keep } if ballot.counter < ceiling => {
+            Ask::Accept { ref key, ballot, ref entry, keep } if ballot.counter < ceiling => {
                 let keep = keep.min(self.settings.timing.max_lease);
-                let mut events = Vec::new();
+                let events = &mut self.events;
                 let tell = |event| events.push(event);
-                let answer = self.acceptor.accept(now, &key, ballot, (entry, keep), tell);
-                for event in events {
-                    self.changed(event, out);
-                }
+                let answer = self.acceptor.accept(now, key, ballot, (entry, keep), tell);
+                self.tell_events(out);
                 Some(answer)
             }
             Ask::Prepare { ballot, .. } | Ask::Accept { ballot, .. } => {
                 self.clock.observe(ballot.counter);
                 None
             }
-            Ask::Query { key, boot } => {
-                Some(Answer::Has { boot, accepted: self.acceptor.accepted(now, &key) })
+            Ask::Query { ref key, boot } => {
+                Some(Answer::Has { boot, accepted: self.acceptor.accepted(now, key) })
             }
         }
     }
@@ -379,6 +405,17 @@ impl Node {
                 }
             }
         }
+    }
+
+    fn tell_events(&mut self, out: &mut Effects) {
+        if self.events.is_empty() {
+            return;
+        }
+        let mut events = core::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.changed(event, out);
+        }
+        self.events = events;
     }
 
     /// A local record changed: wakes who waits for that.
@@ -422,11 +459,10 @@ impl Node {
     /// Works until nothing is left to do here. A vote of this node's own is taken on the spot.
     fn run(&mut self, out: &mut Effects) {
         loop {
-            if let Some((place, body)) = self.post.pop_front() {
-                if Some(place) == self.peers.place() {
-                    self.vote_here(place, body, out);
-                } else if let Some(master) = self.peers.master_at(place) {
-                    self.send(master, body, out);
+            if let Some(post) = self.post.pop_front() {
+                match post {
+                    Post::Ask { to, round, ask } => self.send_ask(to, round, &ask, out),
+                    Post::Tell { to, tell } => self.send_tell(to, &tell, out),
                 }
             } else if let Some((desk, key, from)) = self.coordinator.next_ready(self.now) {
                 // Without a vote only if this node, being a master, would honour it, too.
@@ -447,26 +483,31 @@ impl Node {
         }
     }
 
-    fn vote_here(&mut self, place: usize, body: Body, out: &mut Effects) {
-        match body {
-            Body::Ask { round, ask } => {
+    fn send_ask(&mut self, to: Votes, round: u64, ask: &Ask, out: &mut Effects) {
+        for place in to.iter() {
+            if Some(place) == self.peers.place() {
                 if let Some(answer) = self.ask(ask, out) {
                     self.coordinate(|coordinator, scene| {
-                        coordinator.answer(scene, place, round, answer);
+                        coordinator.answer(scene, place, round, &answer);
                     });
                 }
+            } else if let Some(master) = self.peers.master_at(place) {
+                self.send(master, Body::Ask { round, ask: ask.clone() }, out);
             }
-            Body::Tell(tell) => self.tell(tell),
-            Body::Answer { .. }
-            | Body::Relay(_)
-            | Body::Found(_)
-            | Body::Standing(_)
-            | Body::Snapshot(_)
-            | Body::Change(_)
-            | Body::Feed(_) => {}
         }
     }
 
+    fn send_tell(&mut self, to: Votes, tell: &Tell, out: &mut Effects) {
+        for place in to.iter() {
+            if Some(place) == self.peers.place() {
+                self.tell(tell.clone());
+            } else if let Some(master) = self.peers.master_at(place) {
+                self.send(master, Body::Tell(tell.clone()), out);
+            }
+        }
+    }
+
+    #[inline]
     fn send(&self, to: NodeId, body: Body, out: &mut Effects) {
         let message = Message { epoch: self.peers.epoch(), counter: self.clock.highest(), body };
         out.push(Effect::Send { to, message });

@@ -81,7 +81,10 @@ impl Peers {
 
     /// Something came from `peer`.
     pub(crate) fn heard(&mut self, peer: NodeId, now: Instant) {
-        self.known.entry(peer).or_default().heard_at = Some(now);
+        match self.known.get_mut(&peer) {
+            Some(known) => known.heard_at = Some(now),
+            None => self.known.entry(peer).or_default().heard_at = Some(now),
+        }
     }
 
     /// What `peer` says of itself. Whether that is news.

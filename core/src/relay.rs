@@ -9,7 +9,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashMap;
 
 use crate::ballot::Ballot;
-use crate::hash::Seeded;
+use crate::hash::Numbers;
 use crate::members::NodeId;
 use crate::request::{Action, KeyRequest, NotDone, Outcome, Ticket};
 use crate::slab::{Slab, Slot};
@@ -68,20 +68,20 @@ struct Names {
 pub(crate) struct Relays {
     relayed: Slab<Relayed>,
     timers: Wheel,
-    by_name: HashMap<u64, Slot, Seeded>,
-    by_ticket: HashMap<Ticket, Slot, Seeded>,
+    by_name: HashMap<u64, Slot, Numbers>,
+    by_ticket: HashMap<Ticket, Slot, Numbers>,
     names: BTreeMap<NodeId, Names>,
     /// How many of the relayed are locks that queue for their key.
     queueing: usize,
 }
 
 impl Relays {
-    pub(crate) fn new(seed: (u64, u64), now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             relayed: Slab::new(),
             timers: Wheel::new(now),
-            by_name: HashMap::with_hasher(Seeded(seed)),
-            by_ticket: HashMap::with_hasher(Seeded(seed)),
+            by_name: HashMap::with_hasher(Numbers),
+            by_ticket: HashMap::with_hasher(Numbers),
             names: BTreeMap::new(),
             queueing: 0,
         }

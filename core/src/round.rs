@@ -2,8 +2,6 @@
 //!
 //! A round only counts. What follows from the counts is the coordinator's business.
 
-use alloc::vec::Vec;
-
 use crate::ballot::Ballot;
 use crate::decide::{Seen, Verdict};
 use crate::entry::Entry;
@@ -19,6 +17,15 @@ impl Votes {
         self.0 |= 1 << master;
     }
 
+    pub(crate) const fn one(master: usize) -> Self {
+        Self(1 << master)
+    }
+
+    /// The first `masters` of them.
+    pub(crate) const fn all(masters: usize) -> Self {
+        Self(if masters < 16 { (1 << masters) - 1 } else { u16::MAX })
+    }
+
     pub(crate) const fn has(self, master: usize) -> bool {
         self.0 & (1 << master) != 0
     }
@@ -27,38 +34,62 @@ impl Votes {
         self.0.count_ones() as usize
     }
 
+    /// Their places, the first one first.
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let master = left.trailing_zeros();
+            left &= left.checked_sub(1)?;
+            Some(master as usize)
+        })
+    }
+
     pub(crate) const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 }
 
-/// A master's state as it came, for a vote or a query.
+/// What masters say of a key, added up as it comes, for a vote or a query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Report {
-    pub(crate) accepted: Option<Accepted>,
-    pub(crate) floor: Ballot,
-    pub(crate) at: Instant,
+pub(crate) struct Summary {
+    heard: bool,
+    /// What was accepted at the highest ballot.
+    best: Option<(Ballot, Entry)>,
+    /// Until when the first of those that hold it keep it.
+    until: Instant,
+    /// Whether all that were heard hold the same.
+    same: bool,
+    floor: Ballot,
 }
 
-/// What a quorum's reports say together, `now`, when the hybrid clock shows `clock`.
-pub(crate) fn sum_up(reports: &[Report], now: Instant, clock: u64) -> Seen {
-    let accepted = |report: &Report| report.accepted.as_ref().map(|a| a.ballot);
-    let highest = reports.iter().filter_map(accepted).max();
-    let remaining = |report: &Report| {
-        let accepted = report.accepted.as_ref().filter(|a| Some(a.ballot) == highest)?;
-        Some(accepted.remaining.minus(now.since(report.at)))
-    };
-    let same = reports.iter().all(|report| accepted(report) == highest);
-    let best = reports.iter().find(|report| accepted(report) == highest);
-    let best = best.and_then(|report| report.accepted.as_ref());
-    let remaining_least = reports.iter().filter_map(remaining).min().unwrap_or(Span::ZERO);
-    let live = best.is_none_or(|a| a.entry.held().is_none() || !remaining_least.is_zero());
-    Seen {
-        best: best.map(|a| (a.ballot, a.entry.clone())),
-        remaining: remaining_least,
-        unanimous: same && live,
-        floor: reports.iter().map(|report| report.floor).max().unwrap_or(Ballot::ZERO),
-        clock,
+impl Summary {
+    pub(crate) const fn new() -> Self {
+        let until = Instant::from_micros(0);
+        Self { heard: false, best: None, until, same: true, floor: Ballot::ZERO }
+    }
+
+    /// Adds what a master says, which came `now`.
+    pub(crate) fn add(&mut self, now: Instant, accepted: Option<&Accepted>, floor: Ballot) {
+        self.floor = self.floor.max(floor);
+        let (highest, ballot) = (self.best.as_ref().map(|best| best.0), accepted.map(|a| a.ballot));
+        self.same &= !self.heard || ballot == highest;
+        self.heard = true;
+        let Some(accepted) = accepted.filter(|_| ballot >= highest) else { return };
+        let until = now.after(accepted.remaining);
+        if ballot == highest {
+            self.until = self.until.min(until);
+        } else {
+            self.best = Some((accepted.ballot, accepted.entry.clone()));
+            self.until = until;
+        }
+    }
+
+    /// What all that were heard say together, `now`, when the hybrid clock shows `clock`.
+    pub(crate) fn seen(&self, now: Instant, clock: u64) -> Seen<'_> {
+        let best = self.best.as_ref().map(|(ballot, entry)| (*ballot, entry));
+        let remaining = if best.is_some() { self.until.since(now) } else { Span::ZERO };
+        let live = best.is_none_or(|(_, entry)| entry.held().is_none() || !remaining.is_zero());
+        Seen { best, remaining, unanimous: self.same && live, floor: self.floor, clock }
     }
 }
 
@@ -70,7 +101,7 @@ pub(crate) struct Vote {
     /// When the first `Prepare` was sent.
     pub(crate) at: Instant,
     pub(crate) promised: Votes,
-    pub(crate) reports: Vec<Report>,
+    pub(crate) summary: Summary,
     pub(crate) denied: Votes,
     /// Masters that have no room for another key.
     pub(crate) full: Votes,
@@ -117,7 +148,7 @@ mod tests {
 
     const NOW: Instant = Instant::from_micros(1_000_000);
 
-    fn report(counter: u64, held: bool, remaining: u64, at: u64) -> Report {
+    fn report(counter: u64, held: bool, remaining: u64) -> Accepted {
         let (token, last_op) = (Token(counter), OpId::default());
         let entry = if held {
             Entry::Held(Held {
@@ -132,33 +163,44 @@ mod tests {
             Entry::Free { last_op, token }
         };
         let (ballot, remaining) = (Ballot { counter, proposer: 1 }, Span::from_micros(remaining));
-        let accepted = Some(Accepted { ballot, entry, remaining });
-        Report { accepted, floor: Ballot::ZERO, at: Instant::from_micros(at) }
+        Accepted { ballot, entry, remaining }
     }
 
-    fn nothing() -> Report {
-        Report { accepted: None, floor: Ballot { counter: 9, proposer: 0 }, at: NOW }
+    /// What was heard, and how many microseconds before `NOW`.
+    fn sum_up(reports: &[(u64, Option<Accepted>)]) -> Summary {
+        let mut summary = Summary::new();
+        for (before, accepted) in reports {
+            let at = Instant::from_micros(NOW.as_micros() - before);
+            summary.add(at, accepted.as_ref(), Ballot { counter: 9, proposer: 0 });
+        }
+        summary
     }
 
     #[test]
     fn the_highest_ballot_counts_and_of_its_answers_the_shortest() {
-        let seen =
-            sum_up(&[report(5, true, 900, 1_000_000), report(7, true, 500, 1_000_000)], NOW, 0);
-        assert_eq!((seen.best.unwrap().0.counter, seen.remaining.as_micros()), (7, 500));
-        assert!(!seen.unanimous);
+        let (low, high) = (report(5, true, 900), report(7, true, 500));
+        for reports in [[low.clone(), high.clone()], [high, low]] {
+            let summary = sum_up(&reports.map(|report| (0, Some(report))));
+            let seen = summary.seen(NOW, 0);
+            assert_eq!((seen.best.unwrap().0.counter, seen.remaining.as_micros()), (7, 500));
+            assert!(!seen.unanimous);
+        }
         // The first has waited for 300 µs here, the second came just now.
-        let seen =
-            sum_up(&[report(7, true, 500, 999_700), report(7, true, 400, 1_000_000)], NOW, 0);
-        assert_eq!(seen.remaining.as_micros(), 200);
-        assert!(seen.unanimous);
+        let summary = sum_up(&[(300, Some(report(7, true, 500))), (0, Some(report(7, true, 400)))]);
+        let seen = summary.seen(NOW, 0);
+        assert_eq!((seen.remaining.as_micros(), seen.unanimous), (200, true));
     }
 
     #[test]
     fn unanimous_is_live_or_free_or_nothing_at_all() {
-        assert!(sum_up(&[nothing(), nothing()], NOW, 0).unanimous);
-        assert!(sum_up(&[report(3, false, 0, 0), report(3, false, 0, 0)], NOW, 0).unanimous);
-        assert!(!sum_up(&[report(3, false, 0, 0), nothing()], NOW, 0).unanimous);
-        assert!(!sum_up(&[report(3, true, 5, 1_000_000), report(3, true, 0, 0)], NOW, 0).unanimous);
-        assert_eq!(sum_up(&[nothing(), nothing()], NOW, 0).floor.counter, 9);
+        let unanimous = |reports: [Option<Accepted>; 2]| {
+            sum_up(&reports.map(|report| (0, report))).seen(NOW, 0).unanimous
+        };
+        assert!(unanimous([None, None]));
+        assert!(unanimous([Some(report(3, false, 0)), Some(report(3, false, 0))]));
+        assert!(!unanimous([Some(report(3, false, 0)), None]));
+        assert!(!unanimous([None, Some(report(3, false, 0))]));
+        assert!(!unanimous([Some(report(3, true, 5)), Some(report(3, true, 0))]));
+        assert_eq!(sum_up(&[(0, None), (0, None)]).seen(NOW, 0).floor.counter, 9);
     }
 }

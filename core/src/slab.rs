@@ -6,7 +6,6 @@
 )]
 
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use core::ops::{Index, IndexMut};
 
 use hashbrown::HashTable;
@@ -17,39 +16,118 @@ use crate::hash::Seeded;
 /// A place in a slab. It is used again once its thing is gone.
 pub(crate) type Slot = u32;
 
+/// How many things a piece of a row holds.
+const PIECE: usize = 1 << PIECE_BITS;
+const PIECE_BITS: u32 = 10;
+
+/// A long row of things, kept in pieces: it grows without moving what is there, so never needs room for twice as much.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Row<T>(Vec<Vec<T>>);
+
+impl<T> Row<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let before = self.0.len().saturating_sub(1) << PIECE_BITS;
+        before + self.0.last().map_or(0, Vec::len)
+    }
+
+    pub(crate) fn push(&mut self, thing: T) {
+        match self.0.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push(thing),
+            // The first one grows as it fills, since most rows stay short.
+            None => self.0.push(Vec::from([thing])),
+            Some(_) => {
+                let mut piece = Vec::with_capacity(PIECE);
+                piece.push(thing);
+                self.0.push(piece);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+        let slot = slot as usize;
+        self.0.get(slot >> PIECE_BITS)?.get(slot % PIECE)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        let slot = slot as usize;
+        self.0.get_mut(slot >> PIECE_BITS)?.get_mut(slot % PIECE)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flatten()
+    }
+}
+
+impl<T> Index<Slot> for Row<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, slot: Slot) -> &T {
+        let slot = slot as usize;
+        &self.0[slot >> PIECE_BITS][slot % PIECE]
+    }
+}
+
+impl<T> IndexMut<Slot> for Row<T> {
+    #[inline]
+    fn index_mut(&mut self, slot: Slot) -> &mut T {
+        let slot = slot as usize;
+        &mut self.0[slot >> PIECE_BITS][slot % PIECE]
+    }
+}
+
 /// Things in numbered places.
 #[derive(Clone, Debug)]
 pub(crate) struct Slab<T> {
-    places: Vec<Option<T>>,
+    places: Row<Option<T>>,
     empty: Vec<Slot>,
 }
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), empty: Vec::new() }
+        Self { places: Row::new(), empty: Vec::new() }
     }
 
     pub(crate) fn insert(&mut self, thing: T) -> Slot {
         if let Some(slot) = self.empty.pop() {
-            self.places[slot as usize] = Some(thing);
+            self.places[slot] = Some(thing);
             return slot;
         }
+        let slot = self.places();
         self.places.push(Some(thing));
-        Slot::try_from(self.places.len() - 1).unwrap_or(Slot::MAX)
+        slot
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
-        let thing = self.places.get_mut(slot as usize)?.take()?;
+        let thing = self.places.get_mut(slot)?.take()?;
         self.empty.push(slot);
         Some(thing)
     }
 
-    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
-        self.places.get(slot as usize)?.as_ref()
+    /// Drops the thing where it is. Whether there was one.
+    pub(crate) fn clear(&mut self, slot: Slot) -> bool {
+        let place = self.places.get_mut(slot).filter(|place| place.is_some());
+        let there = place.map(|place| *place = None).is_some();
+        if there {
+            self.empty.push(slot);
+        }
+        there
     }
 
+    #[inline]
+    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+        self.places.get(slot)?.as_ref()
+    }
+
+    #[inline]
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.places.get_mut(slot as usize)?.as_mut()
+        self.places.get_mut(slot)?.as_mut()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -62,7 +140,7 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
-        (0..).zip(&self.places).filter_map(|(slot, place)| Some((slot, place.as_ref()?)))
+        (0..).zip(self.places.iter()).filter_map(|(slot, place)| Some((slot, place.as_ref()?)))
     }
 }
 
@@ -101,26 +179,30 @@ impl<T: Keyed> Shelf<T> {
     }
 
     pub(crate) fn find(&self, key: &[u8]) -> Option<Slot> {
-        let hash = self.hasher.hash_one(key);
+        if self.index.is_empty() {
+            return None;
+        }
+        let hash = self.hasher.of(key);
         self.index.find(hash, |&slot| **self.slab[slot].key() == *key).copied()
     }
 
     /// Puts `thing` on the shelf; nothing with its key is there.
     pub(crate) fn insert(&mut self, thing: T) -> Slot {
-        let hash = self.hasher.hash_one(&**thing.key());
+        let hash = self.hasher.of(thing.key());
         let slot = self.slab.insert(thing);
         let (slab, hasher) = (&self.slab, self.hasher);
-        self.index.insert_unique(hash, slot, |&other| hasher.hash_one(&**slab[other].key()));
+        self.index.insert_unique(hash, slot, |&other| hasher.of(slab[other].key()));
         slot
     }
 
-    pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
-        let thing = self.slab.remove(slot)?;
-        let hash = self.hasher.hash_one(&**thing.key());
+    /// Drops the thing of this slot, if there is one.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        let Some(thing) = self.slab.get(slot) else { return };
+        let hash = self.hasher.of(thing.key());
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
-        Some(thing)
+        self.slab.clear(slot);
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {

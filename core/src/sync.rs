@@ -139,12 +139,12 @@ impl Sync {
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.state == State::Active
+        matches!(self.state, State::Active)
     }
 
     /// Whether this node was ever taken into a cluster.
     pub(crate) fn is_founded(&self) -> bool {
-        self.state != State::Fresh
+        !matches!(self.state, State::Fresh)
     }
 
     pub(crate) const fn standing(&self) -> Standing {

@@ -1,7 +1,7 @@
 //! A hierarchical timing wheel (Varghese and Lauck, 1987) over the slots of a slab.
 //!
 //! Every slot has at most one timer. Setting, clearing and firing cost the same with ten timers or ten million,
-//! and nothing is allocated per timer but its place in one vector. A timer fires at the first *tick* (1,024 µs)
+//! and nothing is allocated per timer but its place in one row. A timer fires at the first *tick* (1,024 µs)
 //! that is not before it is due: never early, at most a tick late. Whoever needs to know whether something is
 //! over compares times itself; the wheel only sees to it that somebody looks.
 //!
@@ -12,7 +12,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::slab::Slot;
+use crate::slab::{Row, Slot};
 use crate::time::Instant;
 
 const TICK_BITS: u32 = 10;
@@ -25,76 +25,106 @@ const FIRING: usize = LEVELS * BUCKETS;
 /// No slot.
 const NONE: Slot = Slot::MAX;
 /// The bucket of slots without a timer.
-const UNSET: u16 = u16::MAX;
+const UNSET: usize = (1 << BUCKET_BITS) - 1;
+const BUCKET_BITS: u32 = TICK_BITS;
 
+/// A slot's timer, in a quarter of a cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Timer {
-    tick: u64,
+    /// When it fires, and below that the bucket it is in: the bits that a tick leaves of an instant are enough.
+    tick_and_bucket: u64,
     previous: u32,
     next: u32,
-    bucket: u16,
 }
 
-const FREE: Timer = Timer { tick: 0, previous: NONE, next: NONE, bucket: UNSET };
+const FREE: Timer = Timer { tick_and_bucket: UNSET as u64, previous: NONE, next: NONE };
+
+impl Timer {
+    const fn tick(self) -> u64 {
+        self.tick_and_bucket >> BUCKET_BITS
+    }
+
+    fn bucket(self) -> usize {
+        usize::try_from(self.tick_and_bucket % (1 << BUCKET_BITS)).unwrap_or(UNSET)
+    }
+}
 
 /// Timers by slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Wheel {
-    timers: Vec<Timer>,
+    timers: Row<Timer>,
     /// The first timer of each bucket, level by level, and of those that fire now.
     heads: Vec<u32>,
     /// Which buckets of each level hold timers.
     occupied: [u64; LEVELS],
     current: u64,
+    /// The tick at which the first bucket with timers starts.
+    next: u64,
 }
+
+/// The last tick there is room for: half a million years after the clock's start.
+const LAST_TICK: u64 = (1 << (u64::BITS - BUCKET_BITS)) - 1;
+/// No tick at all.
+const NEVER: u64 = u64::MAX;
 
 impl Wheel {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            timers: Vec::new(),
+            timers: Row::new(),
             heads: vec![NONE; FIRING + 1],
             occupied: [0; LEVELS],
             current: now.as_micros() >> TICK_BITS,
+            next: NEVER,
         }
     }
 
     /// Sets the timer of `slot`, in place of any other it has.
     pub(crate) fn set(&mut self, slot: Slot, due: Instant) {
         self.clear(slot);
-        if slot as usize >= self.timers.len() {
-            self.timers.resize(slot as usize + 1, FREE);
+        while self.timers.get(slot).is_none() {
+            self.timers.push(FREE);
         }
         self.link(slot, tick_of(due));
     }
 
     /// Sets the timer of `slot` unless it has an earlier one.
     pub(crate) fn set_sooner(&mut self, slot: Slot, due: Instant) {
-        let timer = self.timers.get(slot as usize);
-        if timer.is_none_or(|t| t.bucket == UNSET || tick_of(due) < t.tick) {
+        let timer = self.timers.get(slot);
+        if timer.is_none_or(|t| t.bucket() == UNSET || tick_of(due) < t.tick()) {
             self.set(slot, due);
         }
     }
 
     /// Takes the timer of `slot` away, if it has one.
     pub(crate) fn clear(&mut self, slot: Slot) {
-        let Some(&timer) = self.timers.get(slot as usize) else { return };
-        if timer.bucket == UNSET {
+        let Some(&timer) = self.timers.get(slot) else { return };
+        if timer.bucket() == UNSET {
             return;
         }
         if timer.previous == NONE {
-            self.set_head(usize::from(timer.bucket), timer.next);
+            self.set_head(timer.bucket(), timer.next);
         } else {
-            self.timers[timer.previous as usize].next = timer.next;
+            self.timers[timer.previous].next = timer.next;
         }
         if timer.next != NONE {
-            self.timers[timer.next as usize].previous = timer.previous;
+            self.timers[timer.next].previous = timer.previous;
         }
-        self.timers[slot as usize] = FREE;
+        self.timers[slot] = FREE;
     }
 
     /// The slot of a timer that is due at `now`, if there is one; its timer is gone.
+    #[inline]
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Slot> {
         let now = now.as_micros() >> TICK_BITS;
+        if now < self.next && self.heads[FIRING] == NONE {
+            self.current = self.current.max(now);
+            return None;
+        }
+        self.pop_due(now)
+    }
+
+    #[inline(never)]
+    fn pop_due(&mut self, now: u64) -> Option<Slot> {
         loop {
             let firing = self.heads[FIRING];
             if firing != NONE {
@@ -110,8 +140,8 @@ impl Wheel {
             let mut slot = self.heads[bucket];
             self.set_head(bucket, NONE);
             while slot != NONE {
-                let timer = self.timers[slot as usize];
-                self.link(slot, timer.tick);
+                let timer = self.timers[slot];
+                self.link(slot, timer.tick());
                 slot = timer.next;
             }
         }
@@ -119,8 +149,8 @@ impl Wheel {
 
     /// When [`Wheel::pop`] has something to do. Not later than the first timer's tick.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let tick = if self.heads[FIRING] == NONE { self.next_bucket()?.1 } else { self.current };
-        Some(Instant::from_micros(tick.saturating_mul(1 << TICK_BITS)))
+        let tick = if self.heads[FIRING] == NONE { self.next } else { self.current };
+        (tick != NEVER).then(|| Instant::from_micros(tick.saturating_mul(1 << TICK_BITS)))
     }
 
     fn link(&mut self, slot: Slot, tick: u64) {
@@ -132,10 +162,10 @@ impl Wheel {
         };
         let next = self.heads[bucket];
         if next != NONE {
-            self.timers[next as usize].previous = slot;
+            self.timers[next].previous = slot;
         }
-        let bucket_name = u16::try_from(bucket).unwrap_or(UNSET);
-        self.timers[slot as usize] = Timer { tick, previous: NONE, next, bucket: bucket_name };
+        let tick_and_bucket = tick << BUCKET_BITS | bucket as u64;
+        self.timers[slot] = Timer { tick_and_bucket, previous: NONE, next };
         self.set_head(bucket, slot);
     }
 
@@ -151,16 +181,19 @@ impl Wheel {
     }
 
     fn set_head(&mut self, bucket: usize, slot: Slot) {
-        self.heads[bucket] = slot;
+        let before = core::mem::replace(&mut self.heads[bucket], slot);
+        if (before == NONE) == (slot == NONE) {
+            return;
+        }
         if let Some(level) = self.occupied.get_mut(bucket / BUCKETS) {
-            let bit = 1_u64 << (bucket % BUCKETS);
-            *level = if slot == NONE { *level & !bit } else { *level | bit };
+            *level ^= 1_u64 << (bucket % BUCKETS);
+            self.next = self.next_bucket().map_or(NEVER, |(_, tick)| tick);
         }
     }
 }
 
 fn tick_of(due: Instant) -> u64 {
-    due.as_micros().div_ceil(1 << TICK_BITS)
+    due.as_micros().div_ceil(1 << TICK_BITS).min(LAST_TICK)
 }
 
 /// The bucket within its level of a tick that was shifted to that level.

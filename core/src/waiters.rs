@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use crate::bytes::{Bytes, Key};
-use crate::hash::Seeded;
+use crate::hash::{Numbers, Seeded};
 use crate::request::Ticket;
 use crate::slab::{Keyed, Shelf, Slab, Slot};
 use crate::time::Instant;
@@ -44,7 +44,7 @@ pub(crate) struct Waiters {
     rooms: Shelf<Room>,
     waiters: Slab<Waiter>,
     timers: Wheel,
-    by_ticket: HashMap<Ticket, Slot, Seeded>,
+    by_ticket: HashMap<Ticket, Slot, Numbers>,
     per_key: usize,
 }
 
@@ -54,7 +54,7 @@ impl Waiters {
             rooms: Shelf::new(Seeded(seed)),
             waiters: Slab::new(),
             timers: Wheel::new(now),
-            by_ticket: HashMap::with_hasher(Seeded(seed)),
+            by_ticket: HashMap::with_hasher(Numbers),
             per_key: usize::try_from(per_key).unwrap_or(usize::MAX),
         }
     }

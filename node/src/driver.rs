@@ -256,7 +256,7 @@ impl Driver {
                     }
                     Effect::Reply { ticket, outcome } => self.answer(now, ticket, outcome),
                     Effect::Persist(mark, file) => {
-                        if self.parts.keeper.put(mark, file) {
+                        if self.parts.keeper.put(mark, *file) {
                             self.handle(now, Input::Persisted(mark));
                         }
                     }

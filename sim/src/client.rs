@@ -37,6 +37,10 @@ pub enum ClientInput {
 }
 
 /// What a client does.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most of them are requests, and none is kept for long"
+)]
 #[derive(Clone, Debug)]
 pub enum ClientEffect {
     /// Send a request to a node.

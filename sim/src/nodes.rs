@@ -91,7 +91,7 @@ impl World<'_> {
             match effect {
                 Effect::Send { to, message } => self.send(number, to, message),
                 Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
-                Effect::Persist(mark, file) => self.persist(number, mark, file),
+                Effect::Persist(mark, file) => self.persist(number, mark, *file),
                 Effect::Event(Event::Expired { token, .. }) => {
                     self.hosts[number].dead.push(token);
                     self.counts.meet(Mark::Expired);

@@ -315,7 +315,7 @@ impl Stage {
         Ok(match node.peek(self.world.clock(name), key.as_bytes()) {
             None => format!("{name}: free"),
             Some(view) => {
-                format!("{name}: {} for {}", show::entry(view.entry), show::span(view.remaining))
+                format!("{name}: {} for {}", show::entry(&view.entry), show::span(view.remaining))
             }
         })
     }

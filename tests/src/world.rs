@@ -406,13 +406,13 @@ impl World {
             Effect::Persist(mark, file) => {
                 let Some(place) = self.places.get_mut(&name) else { return };
                 if place.slow_disk {
-                    place.unwritten.push_back((*mark, file.clone()));
+                    place.unwritten.push_back((*mark, NodeFile::clone(file)));
                     self.note(format!("{name} {} (held)", show::file(file)));
                 } else {
                     // Of a ceiling that is raised without trouble there would be a line every half minute.
                     let ceiling = file.ceiling;
-                    let news = NodeFile { ceiling, ..place.file.clone() } != *file;
-                    place.file = file.clone();
+                    let news = NodeFile { ceiling, ..place.file.clone() } != **file;
+                    place.file = NodeFile::clone(file);
                     self.queue.push_back((name, Input::Persisted(*mark)));
                     if news {
                         self.note(format!("{name} {}", show::file(file)));

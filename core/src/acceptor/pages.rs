@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::Acceptor;
 use crate::ballot::Ballot;
 use crate::bytes::Key;
-use crate::entry::Held;
+use crate::entry::{Entry, Held};
 use crate::message::Copied;
 use crate::slab::Slot;
 use crate::time::{Instant, Span};
@@ -23,7 +23,7 @@ const PAGE_BYTES: usize = 128 << 10;
 const RECORD_BYTES: usize = 64;
 
 /// An ownership in a page, with how much longer it is kept.
-pub(crate) type Listed<'a> = (&'a Key, &'a Held, Span);
+pub(crate) type Listed<'a> = (&'a Key, Held, Span);
 
 impl Acceptor {
     /// A part of a snapshot: the records from place `cursor` on, the floor for all that it leaves out, and where the
@@ -69,11 +69,11 @@ impl Acceptor {
             }
             let Some(record) = self.records.get(slot) else { continue };
             let Some(written) = &record.accepted else { continue };
-            let Some(held) = written.entry.held() else { continue };
             let remaining = written.remaining(now);
             if remaining.is_zero() || !record.key.starts_with(prefix) {
                 continue;
             }
+            let Entry::Held(held) = written.entry() else { continue };
             bytes += record.key.len() + held.value.len() + held.meta.len() + RECORD_BYTES;
             listed.push((&record.key, held, remaining));
         }
@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::ballot::Token;
-    use crate::entry::{Entry, OpId};
+    use crate::entry::OpId;
     use crate::settings::{Limits, Settings};
 
     const NOW: Instant = Instant::from_micros(5_000_000);
@@ -123,14 +123,14 @@ mod tests {
             last_op: OpId::default(),
         };
         acceptor.prepare(NOW, &key(name), ballot);
-        acceptor.accept(NOW, &key(name), ballot, (Entry::Held(held), Span::from_secs(10)), |_| {});
+        acceptor.accept(NOW, &key(name), ballot, (&Entry::Held(held), Span::from_secs(10)), |_| {});
     }
 
     fn free(acceptor: &mut Acceptor, name: usize, counter: u64) {
         let ballot = Ballot { counter, proposer: 1 };
         let entry = Entry::Free { last_op: OpId::default(), token: Token(1) };
         acceptor.prepare(NOW, &key(name), ballot);
-        acceptor.accept(NOW, &key(name), ballot, (entry, Span::ZERO), |_| {});
+        acceptor.accept(NOW, &key(name), ballot, (&entry, Span::ZERO), |_| {});
         acceptor.forget(NOW, &key(name), ballot);
     }
 
@@ -176,7 +176,7 @@ mod tests {
         let entry = Entry::Free { last_op: OpId::default(), token: Token(10) };
         let ballot = Ballot { counter: 20, proposer: 1 };
         acceptor.prepare(NOW, &key(2), ballot);
-        acceptor.accept(NOW, &key(2), ballot, (entry, Span::ZERO), |_| {});
+        acceptor.accept(NOW, &key(2), ballot, (&entry, Span::ZERO), |_| {});
         assert_eq!(walk(&acceptor, NOW, b"", 10), [[key(1)]]);
         let later = NOW.after(Span::from_secs(10));
         assert_eq!(walk(&acceptor, later, b"", 10), [Vec::<Key>::new()]);

@@ -1,14 +1,13 @@
 //! What masters answer, and what follows from it.
 
-use alloc::vec::Vec;
-
 use super::rounds::FORGET_AFTER;
-use super::{Coordinator, Phase, Place, Query, Scene, Task, Turn};
+use super::turns::Turn;
+use super::{Coordinator, Phase, Place, Query, Scene, Task};
 use crate::ballot::Ballot;
 use crate::decide::{Past, Plan, decide};
 use crate::faults::Rule;
 use crate::message::{Accepted, Answer, Ask};
-use crate::round::{Report, Votes, sum_up};
+use crate::round::{Summary, Votes};
 use crate::slab::Slot;
 use crate::time::{Instant, Span};
 
@@ -19,13 +18,13 @@ impl Coordinator {
         scene: &mut Scene<'_>,
         from: usize,
         round: u64,
-        answer: Answer,
+        answer: &Answer,
     ) {
-        self.tally.answered(&answer);
-        match answer {
-            Answer::Promise { ballot, accepted, floor } => {
+        self.tally.answered(answer);
+        match *answer {
+            Answer::Promise { ballot, ref accepted, floor } => {
                 let Some(desk) = self.desk_of(round, ballot) else { return };
-                self.on_promise(scene, desk, from, Report { accepted, floor, at: scene.now });
+                self.on_promise(scene, desk, from, (accepted.as_ref(), floor));
             }
             Answer::NotPromised { ballot, counter } => {
                 scene.clock.observe(counter);
@@ -45,8 +44,8 @@ impl Coordinator {
                 let Some(desk) = self.desk_of(round, ballot) else { return };
                 self.on_not_accepted(scene, desk, from);
             }
-            Answer::Has { boot, accepted } if boot == scene.clock.proposer() => {
-                self.on_has(scene, from, round, accepted);
+            Answer::Has { boot, ref accepted } if boot == scene.clock.proposer() => {
+                self.on_has(scene, from, round, accepted.as_ref());
             }
             Answer::Has { .. } | Answer::Joining => {}
         }
@@ -54,18 +53,24 @@ impl Coordinator {
 
     /// The desk of this round, if it is at exactly this ballot: no round of another key, and none of another boot.
     fn desk_of(&self, round: u64, ballot: Ballot) -> Option<Slot> {
-        let Some(&Turn::Desk(desk)) = self.turns.get(&round) else { return None };
+        let Some(Turn::Desk(desk)) = self.turns.find(round) else { return None };
         let current = self.desks.get(desk).and_then(super::Desk::round);
         (current == Some((round, ballot))).then_some(desk)
     }
 
-    fn on_promise(&mut self, scene: &mut Scene<'_>, desk: Slot, from: usize, report: Report) {
+    fn on_promise(
+        &mut self,
+        scene: &mut Scene<'_>,
+        desk: Slot,
+        from: usize,
+        (accepted, floor): (Option<&Accepted>, Ballot),
+    ) {
         let place = &mut self.desks[desk];
         match &mut place.phase {
             Phase::Vote(vote) => {
                 if !vote.promised.has(from) {
                     vote.promised.add(from);
-                    vote.reports.push(report);
+                    vote.summary.add(scene.now, accepted, floor);
                     if vote.promised.count() >= scene.quorum {
                         self.promised(scene, desk);
                     }
@@ -75,7 +80,7 @@ impl Coordinator {
             Phase::Write(write) if !write.base.sent.has(from) && scene.now < write.until => {
                 write.base.sent.add(from);
                 let accept = write.accept(&place.key);
-                scene.ask([from], write.base.round, &accept);
+                scene.ask(Votes::one(from), write.base.round, accept);
             }
             Phase::Write(_) | Phase::Rest | Phase::Pause(_) => {}
         }
@@ -138,24 +143,24 @@ impl Coordinator {
         let ask = Ask::Query { key: task.key.clone(), boot: scene.clock.proposer() };
         let resend_at = scene.now.after(self.resend_after());
         let first_end = task.until.min(task.give_up).min(resend_at);
-        let reports = Vec::with_capacity(scene.quorum);
-        let query = Query { round: 0, answered: Votes::default(), reports, resend_at };
+        let summary = Summary::new();
+        let query = Query { round: 0, answered: Votes::default(), summary, resend_at };
         let slot = self.admit(Task { place: Place::Query(query), ..task });
         self.task_timers.set(slot, first_end);
-        let round = self.begin(Turn::Query(slot));
+        let round = self.turns.begin(Turn::Query(slot));
         if let Place::Query(query) = &mut self.tasks[slot].place {
             query.round = round;
         }
-        scene.ask(0..scene.masters, round, &ask);
+        scene.ask(Votes::all(scene.masters), round, ask);
     }
 
     /// Asks all over again, if this task is a question.
     pub(super) fn query_anew(&mut self, scene: &mut Scene<'_>, slot: Slot) {
         let Place::Query(query) = &mut self.tasks[slot].place else { return };
-        self.turns.remove(&query.round);
+        self.turns.end(query.round);
         query.answered = Votes::default();
-        query.reports.clear();
-        let round = self.begin(Turn::Query(slot));
+        query.summary = Summary::new();
+        let round = self.turns.begin(Turn::Query(slot));
         if let Place::Query(query) = &mut self.tasks[slot].place {
             query.round = round;
         }
@@ -167,20 +172,20 @@ impl Coordinator {
         scene: &mut Scene<'_>,
         from: usize,
         round: u64,
-        accepted: Option<Accepted>,
+        accepted: Option<&Accepted>,
     ) {
-        let Some(&Turn::Query(slot)) = self.turns.get(&round) else { return };
+        let Some(Turn::Query(slot)) = self.turns.find(round) else { return };
         let task = &mut self.tasks[slot];
         let Place::Query(query) = &mut task.place else { return };
         if query.round != round || query.answered.has(from) {
             return;
         }
         query.answered.add(from);
-        query.reports.push(Report { accepted, floor: Ballot::ZERO, at: scene.now });
+        query.summary.add(scene.now, accepted, Ballot::ZERO);
         if query.answered.count() < scene.quorum {
             return;
         }
-        let mut seen = sum_up(&query.reports, scene.now, scene.clock.shows(scene.now));
+        let mut seen = query.summary.seen(scene.now, scene.clock.shows(scene.now));
         self.tally.queried(scene.now.since(task.arrived));
         seen.unanimous |= Rule::Unanimity.is_out();
         match decide(&task.job, &seen, Ballot::ZERO, Past::default()) {
@@ -194,7 +199,7 @@ impl Coordinator {
 
     /// What the masters hold is not the same everywhere: the read goes to its desk and settles it.
     fn read_by_vote(&mut self, slot: Slot, round: u64) {
-        self.turns.remove(&round);
+        self.turns.end(round);
         let task = &mut self.tasks[slot];
         let (key, give_up) = (task.key.clone(), task.give_up);
         let desk = match self.desks.find(&key) {
@@ -214,9 +219,9 @@ impl Coordinator {
         let Place::Query(query) = &mut task.place else { return };
         query.resend_at = scene.now.after(resend_after);
         let due = query.resend_at.min(task.until).min(task.give_up);
-        let missing = (0..scene.masters).filter(|&master| !query.answered.has(master));
+        let missing = Votes::all(scene.masters).without(query.answered);
         let ask = Ask::Query { key: task.key.clone(), boot: scene.clock.proposer() };
-        scene.ask(missing, query.round, &ask);
+        scene.ask(missing, query.round, ask);
         self.task_timers.set(slot, due);
     }
 }

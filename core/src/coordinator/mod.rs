@@ -16,6 +16,7 @@ mod jitter;
 mod parking;
 mod rounds;
 mod timers;
+mod turns;
 mod waiting;
 
 use alloc::collections::VecDeque;
@@ -24,17 +25,18 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use self::jitter::Jitter;
+use self::turns::Turns;
 use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::clock::Clock;
 use crate::decide::{Job, Past, Verdict, id_of};
 use crate::faults::Rule;
 use crate::feed::Feeder;
-use crate::hash::Seeded;
+use crate::hash::{Numbers, Seeded};
 use crate::members::NodeId;
-use crate::message::{Ask, Body};
+use crate::message::{Ask, Tell};
 use crate::request::{Action, Done, KeyRequest, Limit, NotDone, Outcome, Refusal, Ticket};
-use crate::round::{Report, Vote, Votes, Write};
+use crate::round::{Summary, Vote, Votes, Write};
 use crate::settings::{Settings, Timing};
 use crate::slab::{Keyed, Shelf, Slab, Slot};
 use crate::tally::Tally;
@@ -88,7 +90,7 @@ enum Place {
 struct Query {
     round: u64,
     answered: Votes,
-    reports: Vec<Report>,
+    summary: Summary,
     resend_at: Instant,
 }
 
@@ -120,13 +122,6 @@ impl Keyed for Desk {
     }
 }
 
-/// What a round's number stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Turn {
-    Desk(Slot),
-    Query(Slot),
-}
-
 /// What the coordinator needs to know of its node while it works.
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
@@ -135,19 +130,29 @@ pub(crate) struct Scene<'a> {
     /// How many masters there are.
     pub(crate) masters: usize,
     pub(crate) quorum: usize,
-    /// What goes out: to a master, by place.
-    pub(crate) post: &'a mut VecDeque<(usize, Body)>,
+    /// What goes out to masters.
+    pub(crate) post: &'a mut VecDeque<Post>,
     /// What was chosen, for replicas.
     pub(crate) facts: &'a mut Feeder,
     /// Answers to give.
     pub(crate) answers: &'a mut VecDeque<(Origin, Outcome)>,
 }
 
+/// What goes out to several masters, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Post {
+    Ask { to: Votes, round: u64, ask: Ask },
+    Tell { to: Votes, tell: Tell },
+}
+
 impl Scene<'_> {
-    fn ask(&mut self, masters: impl IntoIterator<Item = usize>, round: u64, ask: &Ask) {
-        for master in masters {
-            self.post.push_back((master, Body::Ask { round, ask: ask.clone() }));
-        }
+    fn ask(&mut self, to: Votes, round: u64, ask: Ask) {
+        self.post.push_back(Post::Ask { to, round, ask });
+    }
+
+    /// Tells all masters.
+    fn tell(&mut self, tell: Tell) {
+        self.post.push_back(Post::Tell { to: Votes::all(self.masters), tell });
     }
 }
 
@@ -161,10 +166,8 @@ pub(crate) struct Coordinator {
     desk_timers: Wheel,
     tasks: Slab<Task>,
     task_timers: Wheel,
-    by_origin: HashMap<Origin, Slot, Seeded>,
-    /// The rounds under way, by number. Numbers are not used twice at a boot.
-    turns: HashMap<u64, Turn, Seeded>,
-    rounds: u64,
+    by_origin: HashMap<Origin, Slot, Numbers>,
+    turns: Turns,
     /// Desks with something to start.
     ready: VecDeque<Slot>,
     /// How many tasks are locks that queue for their key.
@@ -182,9 +185,8 @@ impl Coordinator {
             desk_timers: Wheel::new(now),
             tasks: Slab::new(),
             task_timers: Wheel::new(now),
-            by_origin: HashMap::with_hasher(Seeded(seed)),
-            turns: HashMap::with_hasher(Seeded(seed)),
-            rounds: 0,
+            by_origin: HashMap::with_hasher(Numbers),
+            turns: Turns::new(),
             ready: VecDeque::new(),
             queueing: 0,
             jitter: Jitter(seed.0 ^ seed.1.rotate_left(32)),
@@ -215,7 +217,7 @@ impl Coordinator {
             cancelled: false,
             job,
         };
-        if task.job == Job::Act(Action::Read) {
+        if matches!(task.job, Job::Act(Action::Read)) {
             return self.query(scene, task);
         }
         let desk = match self.desks.find(&task.key) {
@@ -252,13 +254,6 @@ impl Coordinator {
         &self.tally
     }
 
-    /// Numbers a round.
-    fn begin(&mut self, turn: Turn) -> u64 {
-        self.rounds += 1;
-        self.turns.insert(self.rounds, turn);
-        self.rounds
-    }
-
     fn admit(&mut self, task: Task) -> Slot {
         let (origin, give_up) = (task.origin, task.give_up);
         self.queueing += usize::from(task.job.queues());
@@ -284,8 +279,9 @@ impl Coordinator {
             if self.desks.get(slot).is_some_and(|d| d.task.is_none() && !d.queue.is_empty()) {
                 let desk = &self.desks[slot];
                 let first = desk.queue.front().map(|&task| &self.tasks[task].job);
+                let settles = matches!(first, Some(Job::Settle));
                 // What is to be settled must reach all masters, not only those of the last write.
-                let base = desk.base(now, &self.timing).filter(|_| first != Some(&Job::Settle));
+                let base = desk.base(now, &self.timing).filter(|_| !settles);
                 return Some((slot, &desk.key, base.map(|write| write.base.ballot)));
             }
         }
@@ -362,11 +358,11 @@ impl Coordinator {
 
     /// Ends a task with this outcome, wherever it is, and lets its desk go on.
     fn end(&mut self, scene: &mut Scene<'_>, slot: Slot, outcome: Outcome) {
-        let Some(task) = self.remove(slot) else { return };
-        if task.origin != Origin::Own {
-            scene.answers.push_back((task.origin, outcome));
+        let Some((origin, desk)) = self.remove(slot) else { return };
+        if origin != Origin::Own {
+            scene.answers.push_back((origin, outcome));
         }
-        if let Place::Work(desk) = task.place {
+        if let Some(desk) = desk {
             self.desks[desk].task = None;
             self.leave_vote(scene, desk);
             self.make_ready(desk);
@@ -375,17 +371,19 @@ impl Coordinator {
         }
     }
 
-    /// Takes a task out of wherever it waits.
-    fn remove(&mut self, slot: Slot) -> Option<Task> {
-        let task = self.tasks.remove(slot)?;
+    /// Takes a task out of wherever it waits. Who sent it, and the desk that it was on.
+    fn remove(&mut self, slot: Slot) -> Option<(Origin, Option<Slot>)> {
+        let task = self.tasks.get(slot)?;
+        let origin = task.origin;
         self.queueing -= usize::from(task.job.queues());
         self.task_timers.clear(slot);
-        if task.origin != Origin::Own {
-            self.by_origin.remove(&task.origin);
+        if origin != Origin::Own {
+            self.by_origin.remove(&origin);
         }
+        let mut on_desk = None;
         match &task.place {
             Place::Query(query) => {
-                self.turns.remove(&query.round);
+                self.turns.end(query.round);
             }
             &Place::Queue(desk) => {
                 self.desks[desk].queue.retain(|&other| other != slot);
@@ -395,9 +393,10 @@ impl Coordinator {
                 self.desks[desk].parked.retain(|&other| other != slot);
                 self.tidy(desk);
             }
-            Place::Work(_) => {}
+            &Place::Work(desk) => on_desk = Some(desk),
         }
-        Some(task)
+        self.tasks.clear(slot);
+        Some((origin, on_desk))
     }
 
     /// Ends the task on a desk with what was decided, or parks it if it is ready to wait for the key.

@@ -2,17 +2,19 @@
 
 use alloc::vec::Vec;
 
-use super::{Coordinator, Desk, Phase, Scene, Turn};
+use super::turns::Turn;
+use super::{Coordinator, Desk, Phase, Scene};
 use crate::ballot::Ballot;
 use crate::decide::{Job, Past, Plan, Seen, Verdict, decide};
 use crate::entry::Entry;
 use crate::faults::Rule;
 use crate::feed::Fact;
-use crate::message::{Ask, Body, Tell};
+use crate::message::{Ask, Tell};
 use crate::request::{Action, Limit, NotDone, Outcome};
-use crate::round::{Base, Vote, Votes, Write, sum_up};
+use crate::round::{Base, Summary, Vote, Votes, Write};
 use crate::settings::Timing;
 use crate::slab::Slot;
+use crate::tally::Tally;
 use crate::time::{Instant, Span};
 
 /// The longest pause after the first retry; it doubles with each.
@@ -32,7 +34,7 @@ impl Coordinator {
     pub(super) fn vote(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         self.clear_phase(desk);
         let ballot = scene.clock.fresh(scene.now);
-        let round = self.begin(Turn::Desk(desk));
+        let round = self.turns.begin(Turn::Desk(desk));
         let resend_at = scene.now.after(self.resend_after());
         let place = &mut self.desks[desk];
         place.phase = Phase::Vote(Vote {
@@ -40,12 +42,13 @@ impl Coordinator {
             ballot,
             at: scene.now,
             promised: Votes::default(),
-            reports: Vec::with_capacity(scene.quorum),
+            summary: Summary::new(),
             denied: Votes::default(),
             full: Votes::default(),
             resend_at,
         });
-        scene.ask(0..scene.masters, round, &Ask::Prepare { key: place.key.clone(), ballot });
+        let prepare = Ask::Prepare { key: place.key.clone(), ballot };
+        scene.ask(Votes::all(scene.masters), round, prepare);
         self.desk_timers.set_sooner(desk, resend_at);
     }
 
@@ -60,7 +63,7 @@ impl Coordinator {
             remaining = self.timing.max_clock_drift.believed(base.keep).minus(elapsed);
         }
         let seen = Seen {
-            best: Some((base.base.ballot, base.entry.clone())),
+            best: Some((base.base.ballot, &base.entry)),
             remaining,
             unanimous: false,
             floor: Ballot::ZERO,
@@ -68,8 +71,7 @@ impl Coordinator {
         };
         let Base { vote_at, sent, .. } = base.base;
         let ballot = base.base.ballot.next();
-        if self.waits(slot, scene.now)
-            && seen.best.as_ref().is_some_and(|(_, e)| e.held().is_some())
+        if self.waits(slot, scene.now) && seen.best.is_some_and(|(_, entry)| entry.held().is_some())
         {
             // It would only learn that the key is held, which this desk knows.
             let held_for = self.desks[desk].held_for(scene.now).unwrap_or_default();
@@ -81,9 +83,9 @@ impl Coordinator {
         match decide(&self.tasks[slot].job, &seen, ballot, Past::default()) {
             Plan::Answer(verdict) => self.conclude(scene, desk, verdict, (0, 0)),
             Plan::Write { entry, keep, verdict } => {
+                count_margin(&mut self.tally, &self.tasks[slot].job, &seen, &verdict);
                 self.clear_phase(desk);
-                let round = self.begin(Turn::Desk(desk));
-                self.count_margin(slot, &seen, &verdict);
+                let round = self.turns.begin(Turn::Desk(desk));
                 let base = Base { round, ballot, vote_at, sent, voted: false };
                 let write = self.new_write(scene, slot, base, entry, keep, verdict);
                 self.write(scene, desk, slot, write);
@@ -95,7 +97,7 @@ impl Coordinator {
     pub(super) fn promised(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Vote(vote) = &self.desks[desk].phase else { return };
         let Some(slot) = self.desks[desk].task else { return };
-        let seen = sum_up(&vote.reports, scene.now, scene.clock.shows(scene.now));
+        let seen = vote.summary.seen(scene.now, scene.clock.shows(scene.now));
         let Vote { round, ballot, at: vote_at, promised: sent, .. } = *vote;
         self.tally.prepared(scene.now.since(vote_at));
         let task = &self.tasks[slot];
@@ -106,22 +108,11 @@ impl Coordinator {
                 self.conclude(scene, desk, verdict, (votes, 0));
             }
             Plan::Write { entry, keep, verdict } => {
-                self.count_margin(slot, &seen, &verdict);
+                count_margin(&mut self.tally, &task.job, &seen, &verdict);
                 let base = Base { round, ballot, vote_at, sent, voted: true };
                 let write = self.new_write(scene, slot, base, entry, keep, verdict);
                 self.write(scene, desk, slot, write);
             }
-        }
-    }
-
-    /// Counts what is left of a lease that this extends.
-    fn count_margin(&mut self, slot: Slot, seen: &Seen, verdict: &Verdict) {
-        let job = &self.tasks[slot].job;
-        if let Job::Act(Action::Extend { .. }) = job
-            && verdict.is_effect()
-            && let Some(held) = seen.best.as_ref().and_then(|(_, entry)| entry.held())
-        {
-            self.tally.renewed(seen.remaining.minus(held.delay), held.lease);
         }
     }
 
@@ -168,8 +159,7 @@ impl Coordinator {
         }
         past.repeated |= matches!(write.verdict, Verdict::Done { repeated: true, .. });
         let place = &mut self.desks[desk];
-        let masters = (0..scene.masters).filter(|&master| write.base.sent.has(master));
-        scene.ask(masters, write.base.round, &write.accept(&place.key));
+        scene.ask(write.base.sent, write.base.round, write.accept(&place.key));
         self.desk_timers.set_sooner(desk, write.resend_at);
         place.phase = Phase::Write(write);
     }
@@ -223,11 +213,7 @@ impl Coordinator {
         let place = &self.desks[desk];
         match &place.phase {
             Phase::Vote(vote) => {
-                let (key, ballot) = (place.key.clone(), vote.ballot);
-                for master in 0..scene.masters {
-                    let tell = Tell::Abort { key: key.clone(), ballot };
-                    scene.post.push_back((master, Body::Tell(tell)));
-                }
+                scene.tell(Tell::Abort { key: place.key.clone(), ballot: vote.ballot });
                 self.clear_phase(desk);
             }
             Phase::Pause(_) => self.clear_phase(desk),
@@ -257,9 +243,19 @@ impl Coordinator {
     /// Forgets the desk's round; answers to it no longer count.
     pub(super) fn clear_phase(&mut self, desk: Slot) {
         if let Some((round, _)) = self.desks[desk].round() {
-            self.turns.remove(&round);
+            self.turns.end(round);
         }
         self.desks[desk].phase = Phase::Rest;
+    }
+}
+
+/// Counts what is left of a lease that this extends.
+fn count_margin(tally: &mut Tally, job: &Job, seen: &Seen<'_>, verdict: &Verdict) {
+    if let Job::Act(Action::Extend { .. }) = job
+        && verdict.is_effect()
+        && let Some(held) = seen.best.and_then(|(_, entry)| entry.held())
+    {
+        tally.renewed(seen.remaining.minus(held.delay), held.lease);
     }
 }
 

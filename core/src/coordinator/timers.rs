@@ -1,9 +1,9 @@
 //! What time does to tasks and desks.
 
 use super::{Coordinator, Phase, Place, Scene};
-use crate::message::{Ask, Body, Tell};
+use crate::message::{Ask, Tell};
 use crate::request::{NotDone, Outcome};
-use crate::round::Base;
+use crate::round::{Base, Votes};
 use crate::slab::Slot;
 use crate::time::Instant;
 
@@ -93,9 +93,9 @@ impl Coordinator {
         let place = &mut self.desks[desk];
         let Phase::Vote(vote) = &mut place.phase else { return };
         vote.resend_at = resend_at;
-        let missing = (0..scene.masters).filter(|&m| !vote.promised.has(m) && !vote.denied.has(m));
+        let missing = Votes::all(scene.masters).without(vote.promised).without(vote.denied);
         let prepare = Ask::Prepare { key: place.key.clone(), ballot: vote.ballot };
-        scene.ask(missing, vote.round, &prepare);
+        scene.ask(missing, vote.round, prepare);
     }
 
     fn write_due(&mut self, scene: &mut Scene<'_>, desk: Slot) {
@@ -106,11 +106,7 @@ impl Coordinator {
         let over = now >= write.useful_until(&self.timing, scene.masters);
         let forget = write.forget_at.is_some_and(|at| over || now >= at);
         if forget && place.task.is_none() && place.queue.is_empty() {
-            let (key, ballot) = (place.key.clone(), write.base.ballot);
-            for master in 0..scene.masters {
-                let tell = Tell::Forget { key: key.clone(), ballot };
-                scene.post.push_back((master, Body::Tell(tell)));
-            }
+            scene.tell(Tell::Forget { key: place.key.clone(), ballot: write.base.ballot });
             return self.clear_phase(desk);
         }
         let useful_until = write.useful_until(&self.timing, scene.masters);
@@ -129,10 +125,10 @@ impl Coordinator {
         let Base { round, ballot, sent, voted, .. } = write.base;
         let behind = sent.without(write.accepted).without(write.refused);
         let accept = write.accept(&place.key);
-        scene.ask((0..scene.masters).filter(|&m| behind.has(m)), round, &accept);
+        scene.ask(behind, round, accept);
         if voted {
-            let missing = (0..scene.masters).filter(|&m| !sent.has(m));
-            scene.ask(missing, round, &Ask::Prepare { key: place.key.clone(), ballot });
+            let missing = Votes::all(scene.masters).without(sent);
+            scene.ask(missing, round, Ask::Prepare { key: place.key.clone(), ballot });
         }
     }
 }

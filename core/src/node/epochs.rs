@@ -94,7 +94,7 @@ impl Node {
     /// What may happen now that the node file is on disk.
     pub(super) fn then(&mut self, then: Then, out: &mut Effects) {
         match then {
-            Then::Send(to, body) => self.deliver(to, body, out),
+            Then::Send(to, body) => self.deliver(to, *body, out),
             Then::Activate(from) => {
                 let file = self.disk.file();
                 if let (Some(cluster), Some(config)) = (file.cluster, file.config.clone()) {
@@ -355,9 +355,8 @@ impl Node {
     fn tell_waiters(&mut self, out: &mut Effects) {
         for key in self.waiters.keys() {
             let view = self.peek(self.now, &key);
-            let held = view.and_then(|view| Some((view.entry.token(), view.entry.held()?)));
-            let event = match held {
-                Some((token, _)) => Event::Held { key, token },
+            let event = match view.filter(|view| view.entry.held().is_some()) {
+                Some(view) => Event::Held { key, token: view.entry.token() },
                 None => Event::Released { key, token: Token::default() },
             };
             self.wake(&event, out);

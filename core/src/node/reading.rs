@@ -6,7 +6,7 @@ use super::Node;
 use crate::acceptor::Acceptor;
 use crate::bytes::Key;
 use crate::decide::describe;
-use crate::entry::Entry;
+use crate::entry::{Entry, Held};
 use crate::hash;
 use crate::request::{Holder, Status};
 use crate::tally::Tally;
@@ -18,9 +18,9 @@ const WAITING_BYTES: usize = 128 << 10;
 
 /// A local record, as it stands here and now: it may be stale, or not agreed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View<'a> {
+pub struct View {
     /// What was accepted here.
-    pub entry: &'a Entry,
+    pub entry: Entry,
     /// How much longer this node keeps it; zero if it is dead or free.
     pub remaining: Span,
 }
@@ -28,9 +28,9 @@ pub struct View<'a> {
 impl Node {
     /// The local record of `key`, if one is held here: the local read.
     #[must_use]
-    pub fn peek(&self, now: Instant, key: &[u8]) -> Option<View<'_>> {
-        let (entry, remaining) = self.kept().entry(now.max(self.now), key)?;
-        (!remaining.is_zero()).then_some(View { entry, remaining })
+    pub fn peek(&self, now: Instant, key: &[u8]) -> Option<View> {
+        let (entry, remaining) = self.kept().live(now.max(self.now), key)?;
+        Some(View { entry, remaining })
     }
 
     /// Who holds `key` by the local record.
@@ -54,8 +54,9 @@ impl Node {
         }
         let (held, next) = self.kept().page(now, prefix, from.place, most);
         let clock = self.clock.shows(now);
-        let holder =
-            |(key, held, remaining): (&Key, _, _)| (key.clone(), describe(held, remaining, clock));
+        let holder = |(key, held, remaining): (&Key, Held, _)| {
+            (key.clone(), describe(&held, remaining, clock))
+        };
         let holders = held.into_iter().map(holder).collect();
         Some(Page { holders, next: next.map(|place| Cursor { records, place }) })
     }

@@ -40,6 +40,7 @@ pub fn check(ops: &[Op], of_key: &[OpIndex], found: &mut Vec<Violation>) -> Opti
 }
 
 /// An operation as the specification knows it.
+#[expect(clippy::large_enum_variant, reason = "nearly all are sendings")]
 #[derive(Clone, Debug)]
 enum Step {
     /// A sending, and until when the lease that it starts or prolongs cannot end by itself.

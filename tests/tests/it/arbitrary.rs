@@ -26,6 +26,8 @@ pub(crate) use self::between::config;
 use self::between::{change, feed, found, member, snapshot, vote};
 pub(crate) use self::clients::{client_item, node_item};
 
+// Strategies of types with many kinds are boxed: unboxed, they are too much for the stack of a test's thread.
+
 pub(crate) fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
 }
@@ -65,7 +67,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         },
     );
     let free = (op_id(), token()).prop_map(|(last_op, token)| Entry::Free { last_op, token });
-    prop_oneof![held, free]
+    prop_oneof![held, free].boxed()
 }
 
 fn accepted() -> impl Strategy<Value = Accepted> {
@@ -87,6 +89,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         }),
         (bytes(), any::<u64>()).prop_map(|(key, boot)| Ask::Query { key, boot }),
     ]
+    .boxed()
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
@@ -101,6 +104,7 @@ fn answer() -> impl Strategy<Value = Answer> {
             .prop_map(|(boot, accepted)| Answer::Has { boot, accepted }),
         Just(Answer::Joining),
     ]
+    .boxed()
 }
 
 fn tell() -> impl Strategy<Value = Tell> {
@@ -109,6 +113,7 @@ fn tell() -> impl Strategy<Value = Tell> {
         (bytes(), ballot()).prop_map(|(key, ballot)| Tell::Forget { key, ballot }),
         (bytes(), token()).prop_map(|(key, token)| Tell::Settle { key, token }),
     ]
+    .boxed()
 }
 
 fn owner() -> impl Strategy<Value = Owner> {
@@ -137,6 +142,7 @@ fn action() -> impl Strategy<Value = Action> {
         (op_id(), owner()).prop_map(|(id, owner)| Action::Release { id, owner }),
         select(vec![Action::Read, Action::WaitHeld, Action::WaitReleased]),
     ]
+    .boxed()
 }
 
 fn key_request() -> impl Strategy<Value = KeyRequest> {
@@ -204,6 +210,7 @@ fn not_done() -> impl Strategy<Value = NotDone> {
         invalid.prop_map(NotDone::Invalid),
         node_id().prop_map(NotDone::Unreachable),
     ]
+    .boxed()
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -223,6 +230,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         any::<(u64, bool)>()
             .prop_map(|(epoch, complete)| Outcome::Configured { epoch: Epoch(epoch), complete }),
     ]
+    .boxed()
 }
 
 fn standing() -> impl Strategy<Value = Standing> {
@@ -258,6 +266,7 @@ fn body() -> impl Strategy<Value = Body> {
         change().prop_map(Body::Change).boxed(),
         feed().prop_map(Body::Feed).boxed(),
     ]
+    .boxed()
 }
 
 fn timing() -> impl Strategy<Value = Timing> {
@@ -298,6 +307,7 @@ pub(crate) fn peer_item() -> impl Strategy<Value = PeerItem> {
         1 => "\\PC{0,30}".prop_map(PeerItem::Refused),
         1 => Just(PeerItem::Beat),
     ]
+    .boxed()
 }
 
 /// What a node keeps on disk.

@@ -9,11 +9,9 @@ mod cluster;
 #[path = "cluster/record.rs"]
 mod record;
 
-use std::time::Instant as Clock;
-
 use cluster::{Cluster, LEASE, Name};
 use leasehold_core::{Action, Span};
-use record::{Kind, Record};
+use record::{Kind, Record, nanos};
 
 const FEW: u64 = 1_000;
 const MANY: u64 = 1_000_000;
@@ -30,7 +28,6 @@ fn resident() -> f64 {
 
 /// Nanoseconds per operation of `work`, which gets keys from all over the table. Virtual time passes between batches, so that no
 /// key is met again while its last write is remembered: the same work, however many leases there are.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn time(cluster: &mut Cluster, leases: u64, mut work: impl FnMut(&mut Cluster, &Name)) -> f64 {
     let mut times = Vec::new();
     for batch in 0..BATCHES {
@@ -38,10 +35,10 @@ fn time(cluster: &mut Cluster, leases: u64, mut work: impl FnMut(&mut Cluster, &
         let spread = |run: u64| run.wrapping_mul(0x9e37_79b9_7f4a_7c15) % leases;
         let names: Vec<Name> =
             (batch * BATCH..(batch + 1) * BATCH).map(|run| Name::new(spread(run))).collect();
-        let start = Clock::now();
+        let start = nanos();
         names.iter().for_each(|name| work(cluster, name));
         cluster.settle();
-        times.push(start.elapsed().as_nanos() as f64 / BATCH as f64);
+        times.push((nanos() - start) / BATCH as f64);
     }
     // The fastest tenth: the slow ones tell more of this machine's other work than of this one.
     times.sort_by(f64::total_cmp);
@@ -68,15 +65,14 @@ fn fill(leases: u64, lease: Span) -> (Cluster, f64) {
     (cluster, before)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn measure(leases: u64) -> Figures {
     let (mut cluster, before) = fill(leases, LEASE);
     // The desks remember each write for some seconds; what stays is the lease.
     cluster.idle(cluster.now + 10_000_000, |wake| wake());
     let bytes = (resident() - before) / (3 * leases) as f64;
-    let start = Clock::now();
+    let start = nanos();
     cluster.idle(cluster.now + 20_000_000, |wake| wake());
-    let idle = start.elapsed().as_nanos() as f64 / 20.0;
+    let idle = (nanos() - start) / 20.0;
     let mut step = 0;
     let extend = time(&mut cluster, leases, |cluster, name| {
         step += 1;
@@ -87,7 +83,6 @@ fn measure(leases: u64) -> Figures {
 }
 
 /// The longest that any input waits for a node while a million leases end within one second, and what their end costs in all.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn storm() -> [f64; 3] {
     let (mut cluster, _) = fill(MANY, LEASE);
     // Filling took virtual time; one extension each within a second of it, and they end within a second of another.
@@ -102,9 +97,9 @@ fn storm() -> [f64; 3] {
     let end = start_at + LEASE.as_micros() + 1_000_000;
     cluster.idle(start_at + LEASE.as_micros() - 5_000_000, |wake| wake());
     cluster.idle(end, |wake| {
-        let start = Clock::now();
+        let start = nanos();
         wake();
-        waits.push(start.elapsed().as_nanos() as f64);
+        waits.push(nanos() - start);
     });
     waits.sort_by(f64::total_cmp);
     let all: f64 = waits.iter().sum();

@@ -74,7 +74,7 @@ struct Rest {
     delay: Span,
 }
 
-const _: () = assert!(size_of::<Option<Record>>() == 192, "three lines of a cache");
+const _: () = assert!(size_of::<Option<Record>>() <= 192, "three lines of a cache");
 
 impl Keyed for Record {
     fn key(&self) -> &Key {

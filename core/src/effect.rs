@@ -66,6 +66,9 @@ pub enum Effect {
     Event(Event),
 }
 
+// Every message is moved a few times on its way through a node. What is seldom sent, and larger, goes into a box.
+const _: () = assert!(size_of::<Effect>() <= 256 && size_of::<Input>() <= 256, "of a usual size");
+
 /// Numbers the versions of the node file at one boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub u64);

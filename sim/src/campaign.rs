@@ -60,7 +60,7 @@ pub struct State {
     pub focus: String,
     /// How long it has run, in milliseconds.
     pub millis: u64,
-    /// How long that was for all threads together.
+    /// For how long its threads have used a processor, in microseconds: on a busy machine that is less.
     pub worked: u64,
     /// What came of it so far.
     pub tally: Tally,
@@ -121,7 +121,7 @@ fn fingerprint(focus: Focus) -> String {
 #[expect(clippy::disallowed_methods, reason = "a campaign takes real time; no run ever sees it")]
 pub fn run(plan: &Plan, state: &mut State, mut told: impl FnMut(&State, Duration)) {
     let begun = Instant::now();
-    let (before, worked) = (state.millis, state.worked);
+    let before = state.millis;
     let start = state.next;
     let next = AtomicU64::new(start);
     let stop = AtomicBool::new(false);
@@ -134,7 +134,13 @@ pub fn run(plan: &Plan, state: &mut State, mut told: impl FnMut(&State, Duration
                     && plan.time.is_none_or(|time| begun.elapsed() < time)
                 {
                     let first = next.fetch_add(CHUNK, Ordering::Relaxed);
-                    if first >= plan.end || sender.send((first, chunk(plan, first))).is_err() {
+                    if first >= plan.end {
+                        break;
+                    }
+                    let before = thread_time();
+                    let tally = chunk(plan, first);
+                    let worked = thread_time().saturating_sub(before);
+                    if sender.send((first, tally, worked)).is_err() {
                         break;
                     }
                 }
@@ -143,7 +149,8 @@ pub fn run(plan: &Plan, state: &mut State, mut told: impl FnMut(&State, Duration
         drop(sender);
         let mut early = BTreeMap::new();
         let mut last = Duration::ZERO;
-        for (first, tally) in chunks {
+        for (first, tally, worked) in chunks {
+            state.worked += worked;
             early.insert(first, tally);
             while !stop.load(Ordering::Relaxed)
                 && let Some(tally) = early.remove(&state.next)
@@ -157,18 +164,24 @@ pub fn run(plan: &Plan, state: &mut State, mut told: impl FnMut(&State, Duration
             let now = begun.elapsed();
             if now > last + TELL_EVERY {
                 last = now;
-                (state.millis, state.worked) = spent(before, worked, now, plan.jobs);
+                state.millis = before + millis(now);
                 told(state, now);
             }
         }
     });
-    (state.millis, state.worked) = spent(before, worked, begun.elapsed(), plan.jobs);
+    state.millis = before + millis(begun.elapsed());
     told(state, begun.elapsed());
 }
 
-fn spent(before: u64, worked: u64, now: Duration, jobs: usize) -> (u64, u64) {
-    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    (before + now, worked + now * crate::dice::wide(jobs))
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// For how long this thread has used a processor, in microseconds.
+fn thread_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let micros = time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1_000);
+    u64::try_from(micros).unwrap_or(0)
 }
 
 /// Runs one chunk of seeds.

@@ -278,7 +278,8 @@ impl Client {
 
     fn draw_lease(&self, roll: &mut Roll) -> Span {
         let low = leasehold_core::MIN_LEASE.as_micros();
-        Span::from_micros(roll.magnitude(low, self.habits.lease).max(low))
+        let drawn = roll.magnitude(low, self.habits.lease).max(low);
+        Span::from_micros(if self.habits.longest { self.habits.lease } else { drawn })
     }
 
     fn draw_lock(&self, roll: &mut Roll) -> Action {

@@ -131,6 +131,7 @@ impl World<'_> {
             let mut roll = self.dice.roll(Stream::Disk(number), (1 << 40) + wide(host.past.len()));
             host.lose(NodeId(roll.bits()));
             self.around.ids[number] = host.id;
+            self.trace.name(host.id, number);
             self.counts.meet(Mark::FilesGone);
             let who = || format!("n{number}");
             self.trace.line(self.now, None, who, || "the node file is lost".into());

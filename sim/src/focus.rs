@@ -8,7 +8,7 @@ use leasehold_core::Span;
 
 use crate::dice::{Roll, wide};
 use crate::fault::Nodes;
-use crate::scenario::{Choice, MS, Profile, SECOND, Scenario};
+use crate::scenario::{Choice, MS, Profile, SECOND, Scenario, Weather};
 
 /// What the draw of a seed is biased towards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Focus {
     Everything,
     /// Coordinators that get in each other's way.
     Votes,
-    /// Late messages and operations that have to vote again.
+    /// Late messages, and operations that have to vote again while short leases come and go.
     Late,
     /// Crashes, of one or of many, at clusters that forget quickly how it was.
     Restart,
@@ -104,6 +104,16 @@ impl Focus {
                 scenario.weather.late = roll.magnitude(20_000, 300_000);
                 scenario.weather.latest = round;
                 scenario.weather.loss = roll.magnitude(1_000, 200_000);
+                if roll.one_in(2) {
+                    // An operation may outlast what others make of the key meanwhile.
+                    let timing = &mut scenario.settings.timing;
+                    timing.op_timeout = Span::from_micros(roll.magnitude(SECOND, 2 * SECOND));
+                    timing.promise_timeout = timing.op_timeout;
+                    for habits in &mut scenario.clients {
+                        (habits.lease, habits.delay) = (roll.magnitude(100 * MS, 200 * MS), 0);
+                        habits.patience = 2 * SECOND;
+                    }
+                }
             }
             Self::Restart | Self::Membership => {
                 scenario.wire = 128;
@@ -121,19 +131,7 @@ impl Focus {
                     habits.pause = habits.pause.min(200 * MS);
                 }
             }
-            Self::Forgetting => {
-                // The horizon is as short against everything else as it can be.
-                let timing = &mut scenario.settings.timing;
-                timing.max_lease = Span::from_micros(roll.magnitude(250 * MS, 900 * MS));
-                timing.sync_timeout = Span::from_millis(50);
-                scenario.weather.late = roll.magnitude(20_000, 300_000);
-                scenario.weather.latest = timing.horizon().as_micros();
-                for habits in &mut scenario.clients {
-                    habits.lease = habits.lease.min(timing.max_lease.as_micros() * 3 / 4);
-                    habits.lease = habits.lease.max(150 * MS);
-                    habits.delay = 0;
-                }
-            }
+            Self::Forgetting => forgetful(scenario, roll),
             Self::Drift => {
                 for pin in &mut scenario.pinned {
                     *pin = Some(roll.one_in(2));
@@ -149,6 +147,30 @@ impl Focus {
                 scenario.lame = Nodes::default();
             }
         }
+    }
+}
+
+/// A horizon that is as short against everything else as it can be, leases that are as long as they may be, messages that
+/// are late by as much as counts, and keys that nobody touches for a while.
+fn forgetful(scenario: &mut Scenario, roll: &mut Roll) {
+    let timing = &mut scenario.settings.timing;
+    timing.max_lease = Span::from_micros(roll.magnitude(200 * MS, 400 * MS));
+    timing.op_timeout = Span::from_micros(roll.magnitude(150 * MS, 400 * MS));
+    timing.promise_timeout = Span::from_micros(roll.magnitude(150 * MS, 1_200 * MS));
+    timing.sync_timeout = Span::from_millis(if roll.one_in(3) { 500 } else { 50 });
+    scenario.weather.base = scenario.weather.base.min(2 * MS);
+    scenario.weather.jitter = scenario.weather.jitter.min(2 * MS);
+    scenario.weather.late = roll.magnitude(20_000, 300_000);
+    scenario.weather.latest = timing.horizon().times(2).as_micros();
+    scenario.client_weather = Weather { loss: 0, late: 0, ..scenario.client_weather };
+    scenario.client_weather.base = scenario.client_weather.base.min(2 * MS);
+    scenario.client_weather.jitter = scenario.client_weather.jitter.min(2 * MS);
+    scenario.keys = 2 + roll.index(11);
+    for habits in &mut scenario.clients {
+        (habits.lease, habits.longest) = (timing.max_lease.as_micros(), true);
+        (habits.delay, habits.waits) = (0, 0);
+        habits.pause = roll.magnitude(10 * MS, 200 * MS);
+        habits.operations = 150;
     }
 }
 

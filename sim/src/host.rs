@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use leasehold_core::{
-    Boot, Input, Instant, Mark, Node, NodeFile, NodeId, Settings, Span, Ticket, Token,
+    Boot, Input, Instant, Key, Mark, Node, NodeFile, NodeId, Settings, Span, Ticket, Token,
 };
 
 use crate::check::Violation;
@@ -46,6 +46,14 @@ pub struct Asked {
     pub answered: bool,
 }
 
+impl Asked {
+    /// Whether its asker does not wait any more when the node's clock reads `now`.
+    fn is_late(&self, now: Instant) -> bool {
+        let (Some(taken), Some(patience)) = (self.taken, self.patience) else { return false };
+        now.since(taken) > patience.plus(LATENESS)
+    }
+}
+
 /// How much later than its asker's patience an answer may come, by the clock of the node: its timers go off up to a
 /// tick of 1,024 µs late.
 const LATENESS: Span = Span::from_micros(1_100);
@@ -82,11 +90,12 @@ pub struct Host {
     pub inbox: Vec<(u64, Input)>,
     /// The clock's reading at the boot.
     pub booted: Instant,
-    /// Whether the last input was nothing but time, and changed no record: a wait may time out in the very step in which
-    /// a lock that was tried again is granted.
-    pub ticked: bool,
-    /// The clock's reading at the last input.
+    /// The keys whose records the last input changed, if it let a request time out.
+    pub changed: Vec<Key>,
+    /// The clock's reading at the last input, and at the one before.
     pub last: Instant,
+    /// See `last`.
+    pub before: Instant,
     /// The true time of the next tick that is in the queue.
     pub wake: Option<u64>,
     /// Requests of this boot; a ticket is a place in here.
@@ -118,8 +127,9 @@ impl Host {
             paused: false,
             inbox: Vec::new(),
             booted: Instant::default(),
-            ticked: false,
+            changed: Vec::new(),
             last: Instant::default(),
+            before: Instant::default(),
             wake: None,
             asked: Vec::new(),
             told: vec![None; nodes],
@@ -142,6 +152,7 @@ impl Host {
         self.clock.restart(time, roll.magnitude(1_000, 1 << 40));
         self.last = self.clock.read(time);
         self.booted = self.last;
+        self.before = self.last;
         let proposer = roll.bits();
         let seed = (roll.bits(), roll.bits());
         let boot = Boot { wall_clock, proposer, seed, file: self.durable.clone() };
@@ -193,9 +204,10 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// If nobody did, or the answer is not the first.
+    /// If nobody did, the answer is not the first, or an earlier input should have brought it.
     pub fn answer(&mut self, ticket: Ticket) -> Result<Asker, Violation> {
-        let id = self.id;
+        // A node that stood still answers with the first input after that.
+        let (id, last) = (self.id, self.before);
         let wrong = |story| Violation { rule: "one answer each", story };
         let Some(asked) = self.asked(ticket) else {
             return Err(wrong(format!("{id:?} answered {ticket:?}, which nobody asked")));
@@ -204,7 +216,13 @@ impl Host {
             return Err(wrong(format!("{id:?} answered {ticket:?} of {:?} twice", asked.asker)));
         }
         asked.answered = true;
-        Ok(asked.asker)
+        let (asker, late) = (asked.asker, asked.is_late(last));
+        if late {
+            let story =
+                format!("{id:?} answered {ticket:?} of {asker:?} too late: it was {last:?} before");
+            return Err(Violation { rule: "answers in time", story });
+        }
+        Ok(asker)
     }
 
     /// The first request that should have been answered by the last input, and was not.
@@ -213,11 +231,8 @@ impl Host {
             self.settled += 1;
         }
         let last = self.last;
-        let late = |asked: &&Asked| {
-            let (Some(taken), Some(patience)) = (asked.taken, asked.patience) else { return false };
-            !asked.answered && last.since(taken) > patience.plus(LATENESS)
-        };
-        let asked = self.asked.get(self.settled..)?.iter().find(late)?;
+        let mut open = self.asked.get(self.settled..)?.iter().filter(|asked| !asked.answered);
+        let asked = open.find(|asked| asked.is_late(last))?;
         let story = format!("{:?} still owes an answer: {asked:?}, and it is {last:?}", self.id);
         Some(Violation { rule: "answers in time", story })
     }

@@ -144,15 +144,18 @@ impl Network {
         }
         let late = roll.chance(weather.late);
         let doubled = roll.chance(weather.duplicates);
-        let delay = roll.magnitude(weather.jitter, weather.latest);
-        let second = weather.base + roll.magnitude(weather.jitter, weather.jitter * 64);
         self.odd = late || doubled;
+        let mut delay = 0;
         if late {
             counts.meet(Mark::Late);
+            delay = roll.magnitude(weather.jitter, weather.latest);
         }
+        let mut second = None;
         if doubled {
             counts.meet(Mark::Doubled);
+            let more = roll.magnitude(weather.jitter, weather.jitter * 64);
+            second = Some(weather.base + more);
         }
-        [Some(if late { usual + delay } else { usual }), doubled.then_some(second)]
+        [Some(usual + delay), second]
     }
 }

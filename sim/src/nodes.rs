@@ -3,8 +3,8 @@
 use leasehold_core::faults::Rule;
 use leasehold_core::wire::{self, Frame, PeerItem};
 use leasehold_core::{
-    Answer, Ask, Body, Change, Done, Effect, Event, Feed, Input, Instant, Message, NodeId, Outcome,
-    Relay, Request, Snapshot, Standing, Tell, Ticket,
+    Answer, Ask, Body, Change, Done, Effect, Event, Feed, Input, Instant, Key, Message, NodeId,
+    NotDone, Outcome, Relay, Request, Snapshot, Standing, Tell, Ticket,
 };
 
 use crate::dice::{Stream, mix, wide};
@@ -41,15 +41,17 @@ impl World<'_> {
     /// The driver's duty: the clock is read after the message was received, and never goes backwards.
     pub(crate) fn read_clock(&mut self, node: usize, sent: u64) -> Instant {
         let host = &mut self.hosts[node];
-        let time = if Rule::ClockAfterReceive.is_out() { sent } else { self.now };
-        host.last.max(host.clock.read(time))
+        if Rule::ClockAfterReceive.is_out() && sent < self.now {
+            // It was read when the driver began to wait for something to receive.
+            return host.last;
+        }
+        host.last.max(host.clock.read(self.now))
     }
 
     fn step(&mut self, number: usize, now: Instant, input: Input) {
         let host = &mut self.hosts[number];
         let Some(node) = &mut host.node else { return };
-        host.last = now;
-        host.ticked = input == Input::Tick;
+        host.before = std::mem::replace(&mut host.last, now);
         self.trace.line(self.now, Some(now), || format!("n{number}"), || format!("<- {input:?}"));
         self.trace.fold(now.as_micros() ^ mix(wide(number)));
         if let Input::Request { ticket, .. } = &input {
@@ -65,15 +67,19 @@ impl World<'_> {
             node.check();
             self.counts.meet(Mark::StatesChecked);
         }
-        let changes = |effect: &Effect| {
-            matches!(
-                effect,
-                Effect::Event(Event::Held { .. } | Event::Released { .. } | Event::Expired { .. })
-            )
+        let timed_out = |effect: &Effect| {
+            matches!(effect, Effect::Reply { outcome: Outcome::NotDone(NotDone::TimedOut), .. })
         };
-        self.hosts[number].ticked &= !self.effects.iter().any(changes);
+        let changed = &mut self.hosts[number].changed;
+        changed.clear();
+        if self.effects.iter().any(timed_out) {
+            changed.extend(self.effects.iter().filter_map(changed_by).cloned());
+        }
         self.carry_out(number);
-        if let Some(late) = self.hosts[number].overdue() {
+        // What comes late is seen when it comes; this sees what never does.
+        if self.events.is_multiple_of(CHECK_EVERY)
+            && let Some(late) = self.hosts[number].overdue()
+        {
             self.violate(late.rule, late.story);
         }
     }
@@ -192,7 +198,7 @@ impl World<'_> {
     fn send(&mut self, from: usize, to: NodeId, mut message: Message) {
         self.count_message(from, &message);
         let (sender, whom) = (self.hosts[from].id, to);
-        let Some(to) = self.hosts.iter().position(|host| host.id == to).filter(|to| *to != from)
+        let Some(to) = self.around.ids.iter().position(|id| *id == to).filter(|to| *to != from)
         else {
             if self.hosts.iter().any(|host| host.past.contains(&whom)) {
                 return self.counts.meet(Mark::ToTheGone);
@@ -212,6 +218,18 @@ impl World<'_> {
         let weather = self.weather(false);
         let fate = self.network.between_nodes(from, to, &weather, &mut self.counts);
         let [first, second] = self.bend(from, to, fate, || Spoken::Message(&message));
+        self.trace.line(
+            self.now,
+            None,
+            || format!("n{from}"),
+            || match (first, second) {
+                (None, None) => format!("      to n{to}: does not arrive"),
+                (Some(one), Some(other)) => {
+                    format!("      to n{to}: in {one} µs, and in {other} µs")
+                }
+                (Some(only), None) | (None, Some(only)) => format!("      to n{to}: in {only} µs"),
+            },
+        );
         let short = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
         let (sent, link) = (self.now, (short(from), short(to)));
         if let Some(delay) = second {
@@ -345,6 +363,19 @@ impl World<'_> {
 
 fn paused_nodes(kind: &Kind) -> Option<Nodes> {
     if let Kind::Pause(nodes) = kind { Some(*nodes) } else { None }
+}
+
+/// The key whose record changed, if that is what happened.
+const fn changed_by(effect: &Effect) -> Option<&Key> {
+    match effect {
+        Effect::Event(
+            Event::Held { key, .. } | Event::Released { key, .. } | Event::Expired { key, .. },
+        ) => Some(key),
+        Effect::Event(Event::Standing(_) | Event::Configured(_) | Event::ClockRate { .. })
+        | Effect::Send { .. }
+        | Effect::Reply { .. }
+        | Effect::Persist(..) => None,
+    }
 }
 
 fn digest(outcome: &Outcome) -> u64 {

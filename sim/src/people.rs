@@ -339,6 +339,8 @@ impl World<'_> {
         let host = &self.hosts[node];
         let key = &self.around.keys[self.history.ops[op].key];
         let view = host.node.as_ref().and_then(|node| node.peek(host.last, key));
+        // It may time out in the very step in which the record changes, and before that.
+        let changed = host.changed.contains(key);
         let is_held = view.is_some_and(|view| view.entry.held().is_some());
         // Who left the cluster knows nothing, and who just became a replica not yet.
         let standing = host.node.as_ref().map(|node| node.status(host.last).standing);
@@ -347,7 +349,7 @@ impl World<'_> {
             standing == Some(Standing::Active) || (standing == Some(Standing::Replica) && settled);
         match outcome {
             Outcome::Woken(_) => self.counts.meet(Mark::Woken),
-            Outcome::NotDone(NotDone::TimedOut) if is_held == held && knows && host.ticked => {
+            Outcome::NotDone(NotDone::TimedOut) if is_held == held && knows && !changed => {
                 let story =
                     format!("n{node} let a wait time out though what it waited for is there");
                 self.violate("waiting", story);

@@ -152,8 +152,10 @@ impl World<'_> {
         let op = self.note(number, self.probe.key, &action);
         self.probe.call = self.probe.calls;
         self.probe.calls += 1;
-        let operator = &self.operator;
-        let member = |node: &usize| operator.master(*node) || operator.replica(*node);
+        let (operator, lame) = (&self.operator, self.lame);
+        // Knocking at doors that are known to be closed would take longer than a short lease lasts.
+        let member =
+            |node: &usize| !lame.has(*node) && (operator.master(*node) || operator.replica(*node));
         let members: Vec<usize> = (0..self.hosts.len()).filter(member).collect();
         let turn = self.probe.key + usize::try_from(self.probe.attempts).unwrap_or(0);
         let to = members[turn % members.len()];

@@ -211,6 +211,7 @@ impl<'a> World<'a> {
     /// Lets everything happen, and judges it.
     pub fn run(&mut self) {
         for node in 0..self.hosts.len() {
+            self.trace.name(self.hosts[node].id, node);
             self.queue.push(0, Happening::Boot(node));
         }
         self.queue.push(self.plan.founding, Happening::Operator);
@@ -251,7 +252,7 @@ impl<'a> World<'a> {
                     self.counts.meet(Mark::Strays);
                 }
                 // What was meant for an incarnation that is gone reaches nobody.
-                if let Some(to) = self.hosts.iter().position(|host| host.id == to) {
+                if let Some(to) = self.around.ids.iter().position(|id| *id == to) {
                     self.feed(to, sent, input);
                 }
             }

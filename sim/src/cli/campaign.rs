@@ -170,13 +170,13 @@ fn tell(state: &State, without: Option<&str>) -> io::Result<ExitCode> {
     put("without", without.into());
     put("build", state.build.as_str().into());
     put("seconds", thousandths(state.millis, 1_000));
-    put("thread_seconds", thousandths(state.worked, 1_000));
+    put("cpu_seconds", thousandths(state.worked, 1_000_000));
     put("events_per_second", thousandths(tally.events * 1_000, state.millis));
-    put("events_per_thread_second", thousandths(tally.events * 1_000, state.worked));
+    put("events_per_cpu_second", thousandths(tally.events * 1_000_000, state.worked));
     put("seeds_per_minute", thousandths(tally.seeds * 60_000, state.millis));
-    // Simulated microseconds per millisecond of a thread are thousandths of seconds per second.
-    let hours = thousandths(tally.simulated / 3_600 / 1_000, state.worked);
-    put("simulated_hours_per_thread_second", hours);
+    // Both are microseconds.
+    let hours = thousandths(tally.simulated / 3_600, state.worked);
+    put("simulated_hours_per_cpu_second", hours);
     writeln!(io::stdout(), "{}", Value::Object(json))?;
     Ok(if !tally.bad.is_empty() {
         ExitCode::FAILURE

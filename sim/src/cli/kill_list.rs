@@ -47,40 +47,34 @@ enum Noticed {
 /// How it is noticed that `rule` is missing. The bounds are some times what was measured, since every change of what is
 /// drawn moves them.
 const fn noticed(rule: Rule) -> Noticed {
-    use Focus::{Disk, Drift, Everything, Forgetting, Late, Membership, Restart, Votes, Waits};
+    use Focus::{Disk, Drift, Everything, Forgetting, Late, Membership, Restart, Waits};
     match rule {
-        Rule::Floor => Noticed::By(Everything, 200),
-        Rule::ImpliedPromise => Noticed::By(Late, 20_000),
-        Rule::NeverShorter => Noticed::By(Everything, 100),
-        Rule::Unanimity => Noticed::By(Everything, 300),
-        Rule::Belief => Noticed::By(Drift, 200),
-        Rule::RetryUnknown => Noticed::By(Everything, 300),
-        Rule::RetryLastOp => Noticed::By(Everything, 300),
-        Rule::WriteBack => Noticed::By(Everything, 3_000),
-        Rule::SettleExpired => Noticed::By(Everything, 3_000),
-        Rule::UpdateLease => Noticed::By(Everything, 100),
-        Rule::ForgetAll => Noticed::By(Everything, 2_000),
-        Rule::Joining => Noticed::By(Restart, 500),
-        Rule::Aged => Noticed::By(Restart, 500),
-        Rule::Ceiling => Noticed::By(Disk, 500),
-        Rule::Quiesce => Noticed::By(Restart, 20_000),
-        Rule::Sources => Noticed::By(Restart, 40_000),
-        Rule::Freshness => Noticed::By(Restart, 40_000),
-        Rule::EpochSync => Noticed::By(Membership, 2_000),
-        Rule::ActiveIn => Noticed::By(Membership, 40_000),
+        Rule::NeverShorter | Rule::UpdateLease | Rule::RetryUnknown | Rule::RetryLastOp => {
+            Noticed::By(Everything, 100)
+        }
+        Rule::Belief => Noticed::By(Drift, 100),
+        Rule::Floor | Rule::Unanimity => Noticed::By(Everything, 400),
+        Rule::WriteBack | Rule::SettleExpired => Noticed::By(Everything, 600),
+        Rule::ImpliedPromise => Noticed::By(Late, 400),
+        Rule::Joining | Rule::Aged => Noticed::By(Restart, 200),
+        Rule::Ceiling => Noticed::By(Disk, 1_000),
+        Rule::LockDelay => Noticed::By(Everything, 400),
+        Rule::ForgetAll => Noticed::By(Forgetting, 5_000),
+        Rule::Horizon => Noticed::By(Forgetting, 20_000),
+        Rule::Quiesce | Rule::Sources | Rule::Freshness => Noticed::By(Restart, 40_000),
+        Rule::EpochSync => Noticed::By(Membership, 5_000),
         Rule::Chains => Noticed::By(Late, 20_000),
         Rule::Waited => Noticed::By(Waits, 20_000),
-        Rule::LockDelay => Noticed::By(Everything, 500),
         Rule::ClockAfterReceive => Noticed::By(Drift, 20_000),
-        Rule::OwnPromise => Noticed::By(Late, 20_000),
-        Rule::RetryFloor => Noticed::By(Votes, 20_000),
-        Rule::RetryLowest => Noticed::By(Votes, 20_000),
-        Rule::ImpliedAge => Noticed::By(Forgetting, 20_000),
-        Rule::Horizon => Noticed::By(Forgetting, 20_000),
-        Rule::SyncInHorizon => Noticed::By(Forgetting, 20_000),
-        Rule::AgeFromPromise => Noticed::By(Forgetting, 20_000),
-        Rule::OpTimeout => Noticed::Transcript,
-        Rule::CeilingAfterSync => Noticed::By(Restart, 20_000),
+        Rule::OwnPromise
+        | Rule::RetryFloor
+        | Rule::RetryLowest
+        | Rule::ImpliedAge
+        | Rule::SyncInHorizon
+        | Rule::AgeFromPromise
+        | Rule::OpTimeout
+        | Rule::ActiveIn
+        | Rule::CeilingAfterSync => Noticed::Transcript,
     }
 }
 

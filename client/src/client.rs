@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::answer::{Amended, Holder, NodeReport, WaitingReport};
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
+use crate::election::Election;
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::exchange::Exchange;
 use crate::keeper::Keeper;
@@ -93,6 +94,12 @@ impl Client {
     /// Acquires `key` if it is free. Await the builder to do it, for a [`Guard`](crate::Guard).
     pub fn lock(&self, key: impl Into<Key>) -> Lock {
         Lock::new(self.clone(), key.into())
+    }
+
+    /// The election of this name: whoever leads holds the key of the same name.
+    #[must_use]
+    pub fn election(&self, name: impl Into<Key>) -> Election {
+        Election::new(self.clone(), name.into())
     }
 
     /// Lets somebody's lease on `key` end no sooner than `ttl` from now. For one's own lease, see

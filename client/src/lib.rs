@@ -18,6 +18,7 @@ mod client;
 pub mod clock;
 mod cluster;
 mod connection;
+mod election;
 mod error;
 mod exchange;
 mod frames;
@@ -41,6 +42,7 @@ pub use answer::{
     Amended, Extended, Holder, NodeReport, Released, Updated, Votes, Waiter, Waiting, WaitingReport,
 };
 pub use client::Client;
+pub use election::{Campaign, Election, Leader, Leadership, Observer};
 pub use error::{Cause, Doubt, Error, Fault, Reason, Refusal, Unreachable};
 pub use guard::{Belief, Guard};
 pub use held::Lost;

@@ -12,6 +12,7 @@ mod bench;
 mod binary;
 mod clients;
 mod command_line;
+mod elections;
 mod guards;
 mod health;
 mod http;

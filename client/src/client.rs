@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::wire::ClientItem;
-use leasehold_core::{Action, Amendment, ClusterId, Key, Outcome, Owner, Token};
+use leasehold_core::{Action, Amendment, ClusterId, Key, Outcome, Owner, Parcel, Token};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -20,6 +20,8 @@ use crate::listing::Listing;
 use crate::operations::{Extend, Lock, Release, Update};
 use crate::options::Options;
 use crate::question::{Orphan, Question, Reply};
+use crate::registry::{self, Mailbox, Register, Registered, SendError, Target};
+use crate::serve::{Serve, ServerHandle, Serving};
 use crate::watch::{Watch, WatchEnd};
 
 /// A connection to a cluster, cheap to clone. Everything ends when the last clone, the last guard
@@ -94,6 +96,84 @@ impl Client {
     /// Acquires `key` if it is free. Await the builder to do it, for a [`Guard`](crate::Guard).
     pub fn lock(&self, key: impl Into<Key>) -> Lock {
         Lock::new(self.clone(), key.into())
+    }
+
+    /// Registers `name` for a new mailbox of this client. Await the builder to do it.
+    pub fn register(&self, name: impl Into<Key>) -> Register {
+        Register::new(self.clone(), name.into())
+    }
+
+    /// Where `name` is registered, agreed by a quorum.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::read`]; [`Error::Refused`] if the key is held by somebody who did not register it as a name.
+    pub async fn whereis(&self, name: impl Into<Key>) -> Result<Option<Registered>, Error> {
+        registry::whereis(self, name.into()).await
+    }
+
+    /// Sends a message to whoever is registered as `to`, or to the mailbox at that address: at most once, to wherever in
+    /// the cluster its client is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`], which tells apart what certainly did not arrive and what may have.
+    pub async fn send(
+        &self,
+        to: impl Into<Target>,
+        message: impl Into<leasehold_core::Bytes>,
+    ) -> Result<(), SendError> {
+        registry::send(self, to.into(), Parcel::Info(message.into())).await
+    }
+
+    /// [`Client::send`] for a request that a server handles and does not answer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::send`].
+    pub async fn cast(
+        &self,
+        to: impl Into<Target>,
+        request: impl Into<leasehold_core::Bytes>,
+    ) -> Result<(), SendError> {
+        registry::send(self, to.into(), Parcel::Cast(request.into())).await
+    }
+
+    /// Sends a request, and waits for its answer as long as calls may take.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::send`], and [`SendError::NoReply`].
+    pub async fn call(
+        &self,
+        to: impl Into<Target>,
+        request: impl Into<leasehold_core::Bytes>,
+    ) -> Result<leasehold_core::Bytes, SendError> {
+        registry::call(self, to.into(), request.into()).await
+    }
+
+    /// A mailbox without a name, for `capacity` messages at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if no node can be reached in time.
+    pub async fn mailbox(&self, capacity: usize) -> Result<Mailbox, Error> {
+        Mailbox::new(self, capacity).await
+    }
+
+    /// Runs `handler` in a task that holds `name`: nobody else runs under that name in the whole cluster. Await the
+    /// builder to start it.
+    pub fn serve<S: Serve>(&self, name: impl Into<Key>, ttl: Duration, handler: S) -> Serving<S> {
+        Serving::new(self.register(name).ttl(ttl), handler)
+    }
+
+    /// Runs `handler` in a task without a name; [`ServerHandle::address`] says where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if no node can be reached in time.
+    pub async fn serve_unnamed<S: Serve>(&self, handler: S) -> Result<ServerHandle, Error> {
+        ServerHandle::unnamed(self, handler).await
     }
 
     /// The election of this name: whoever leads holds the key of the same name.

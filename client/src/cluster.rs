@@ -19,6 +19,7 @@ use crate::connection::{self, Connection};
 use crate::error::{Cause, Unreachable};
 use crate::identity;
 use crate::options::Options;
+use crate::post::Post;
 use crate::question::Orphan;
 
 /// What all handles of a client share.
@@ -32,6 +33,7 @@ pub(crate) struct Cluster {
     changed: Notify,
     orphans: UnboundedSender<(Orphan, Token)>,
     next_call: AtomicU64,
+    post: Post,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +71,7 @@ impl Cluster {
             changed: Notify::new(),
             orphans,
             next_call: AtomicU64::new(0),
+            post: Post::default(),
         });
         for endpoint in &cluster.endpoints {
             cluster.link(&mut lock_up(&cluster.state), endpoint);
@@ -83,6 +86,24 @@ impl Cluster {
     /// The addresses that the caller named.
     pub(crate) fn endpoints(&self) -> &[String] {
         &self.endpoints
+    }
+
+    /// What is sent to this client's mailboxes.
+    pub(crate) const fn post(&self) -> &Post {
+        &self.post
+    }
+
+    /// A connection to `node`, or else to any, as soon as there is one.
+    pub(crate) async fn towards(
+        self: &Arc<Self>,
+        node: NodeId,
+        deadline: Instant,
+    ) -> Option<Arc<Connection>> {
+        let direct = lock_up(&self.state).connection_to(node);
+        match direct {
+            Some(connection) => Some(connection),
+            None => self.choose_by(None, &[], deadline).await,
+        }
     }
 
     /// A number that no call of this client had before.
@@ -114,6 +135,7 @@ impl Cluster {
 
     /// Ends all connections.
     pub(crate) fn end(&self) {
+        self.post.end();
         let mut state = lock_up(&self.state);
         state.ended = true;
         for link in std::mem::take(&mut state.links).into_values() {

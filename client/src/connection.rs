@@ -141,6 +141,9 @@ async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
         | NodeItem::Watching { .. }
         | NodeItem::Notice { .. }
         | NodeItem::Lagged { .. }
+        | NodeItem::Hosted { .. }
+        | NodeItem::Posted { .. }
+        | NodeItem::Mail { .. }
         | NodeItem::Beat => Err(Cause::Unwelcoming),
     }
 }
@@ -181,6 +184,11 @@ impl Connection {
         }
         // If nobody takes from the queue any more, `close` tells the waiter.
         drop(self.queue.send((Some(call), item)).await);
+    }
+
+    /// Returns once the connection has ended.
+    pub(crate) async fn ended(&self) {
+        self.queue.closed().await;
     }
 
     /// Sends a request that is answered by one notice after the other.
@@ -267,6 +275,17 @@ impl Connection {
                 Ok(Ok(NodeItem::Watching { call })) => self.watching(call),
                 Ok(Ok(NodeItem::Notice { call, notice })) => self.noticed(call, notice),
                 Ok(Ok(NodeItem::Lagged { call })) => self.unwatch(call, WatchEnd::Lagged),
+                Ok(Ok(NodeItem::Hosted { call, address })) => {
+                    self.answered(call, Reply::Hosted(address), cluster);
+                }
+                Ok(Ok(NodeItem::Posted { call, delivery })) => {
+                    self.answered(call, Reply::Posted(delivery), cluster);
+                }
+                Ok(Ok(NodeItem::Mail { mail, number, parcel })) => {
+                    let delivery = cluster.post().deliver(number, parcel);
+                    // Without room in the queue the sender is told that nobody knows.
+                    drop(self.queue.try_send((None, ClientItem::Receipt { mail, delivery })));
+                }
                 Ok(Ok(NodeItem::Topology(topology))) => cluster.learn(topology),
                 Ok(Ok(NodeItem::NotAllowed { call: Some(call), why })) => {
                     self.answered(call, Reply::NotAllowed(why), cluster);
@@ -338,6 +357,8 @@ impl Connection {
                 | Reply::Waiting(_)
                 | Reply::NotAllowed(_)
                 | Reply::Declined(_)
+                | Reply::Hosted(_)
+                | Reply::Posted(_)
                 | Reply::Unmet(_),
             ) => {}
         }

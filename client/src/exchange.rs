@@ -197,7 +197,9 @@ impl Exchange {
                     | Reply::Local(_)
                     | Reply::Status(_)
                     | Reply::Page(_)
-                    | Reply::Waiting(_) => Verdict::Over(Ok(Answered {
+                    | Reply::Waiting(_)
+                    | Reply::Hosted(_)
+                    | Reply::Posted(_) => Verdict::Over(Ok(Answered {
                         asked_at,
                         reply,
                         doubted: self.in_doubt().is_some(),

@@ -63,7 +63,7 @@ pub struct Guard {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Belief {
-    held: Arc<Held>,
+    pub(crate) held: Arc<Held>,
 }
 
 impl Belief {

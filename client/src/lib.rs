@@ -32,7 +32,10 @@ mod listing;
 mod members;
 mod operations;
 mod options;
+mod post;
 mod question;
+mod registry;
+mod serve;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -49,11 +52,15 @@ pub use held::Lost;
 pub use labels::Labels;
 pub use lease::Lease;
 pub use leasehold_core::{
-    Amendment, Bytes, Candidate, ClusterId, Epoch, Heard, Key, Member, NodeId, Owner, Peer, Span,
-    Standing, Status, Token, Trouble, Wants,
+    Address, Amendment, Bytes, Candidate, ClusterId, Epoch, Heard, Key, MAX_MAIL, Member, NodeId,
+    Owner, Peer, Span, Standing, Status, Token, Trouble, Wants,
 };
 pub use listing::{Listed, Listing};
 pub use operations::{Call, Extend, Lock, Release, Update};
 pub use options::Options;
+pub use registry::{
+    Mailbox, Message, Register, Registered, Registration, Request, SendError, Target,
+};
+pub use serve::{Context, Fsm, Machine, Serve, ServerHandle, Serving, Stopped};
 pub use tls::{Tls, TlsError};
 pub use watch::{Change, Noticed, Watch, WatchEnd};

@@ -31,6 +31,8 @@ impl From<Asked> for NodeReport {
             | Reply::Page(_)
             | Reply::Waiting(_)
             | Reply::Declined(_)
+            | Reply::Hosted(_)
+            | Reply::Posted(_)
             | Reply::Unmet(_) => Err(Cause::Unwelcoming),
         });
         let id = asked.id.or(status.as_ref().ok().map(|status| status.id));
@@ -48,6 +50,8 @@ impl From<Asked> for WaitingReport {
             | Reply::Page(_)
             | Reply::Status(_)
             | Reply::Declined(_)
+            | Reply::Hosted(_)
+            | Reply::Posted(_)
             | Reply::Unmet(_) => Err(Cause::Unwelcoming),
         });
         Self { id: asked.id, name: asked.name, address: asked.address, waiting }

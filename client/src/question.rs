@@ -2,8 +2,8 @@
 
 use leasehold_core::wire::ClientItem;
 use leasehold_core::{
-    Action, Amendment, Bytes, Cursor, Holder, Instant, Key, KeyRequest, OpId, Outcome, Owner, Page,
-    Span, Status, Waiting,
+    Action, Address, Amendment, Bytes, Cursor, Delivery, Holder, Instant, Key, KeyRequest, OpId,
+    Outcome, Owner, Page, Span, Status, Waiting,
 };
 
 use crate::identity;
@@ -68,6 +68,10 @@ pub(crate) enum Reply {
     Page(Option<Page>),
     /// To [`Question::Waiting`].
     Waiting(Waiting),
+    /// Where the connection's mailboxes are.
+    Hosted(Address),
+    /// What became of a piece of mail.
+    Posted(Delivery),
     /// To [`Question::Init`] and [`Question::Amend`]: nothing was done, for want of these nodes.
     Unmet(Vec<String>),
     /// To anything: nothing was done, because the caller lacks the right.

@@ -160,6 +160,8 @@ impl Watcher {
             | Reply::Page(_)
             | Reply::Waiting(_)
             | Reply::Declined(_)
+            | Reply::Hosted(_)
+            | Reply::Posted(_)
             | Reply::Unmet(_) => Reason::Nonsense,
         };
         self.end(WatchEnd::NotDone(reason));

@@ -96,6 +96,7 @@ pub mod faults;
 mod feed;
 mod founding;
 pub mod hash;
+mod mail;
 mod members;
 mod membership;
 mod message;
@@ -119,6 +120,7 @@ pub use ballot::{Ballot, COUNTER_END, Token};
 pub use bytes::{Bytes, Key};
 pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
 pub use entry::{Entry, Held, OpId};
+pub use mail::{Address, Delivery, MAX_MAIL, NoAddress, Parcel};
 pub use members::{
     Amendment, Candidate, ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId,
 };

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::ballot::COUNTER_END;
 use crate::bytes::{Bytes, Key};
 use crate::hash;
+use crate::mail::{Address, Delivery, Parcel};
 use crate::members::{Amendment, ClusterId, Epoch, Member, NodeFile, NodeId};
 use crate::message::Message;
 use crate::request::{Holder, KeyRequest, Outcome, Peer, Status};
@@ -85,6 +86,22 @@ pub enum PeerItem {
     Beat,
     /// For the core.
     Message(Message),
+    /// Mail for a client of the receiver.
+    Mail {
+        /// The sender's name for it, not used twice.
+        mail: u64,
+        /// Where to.
+        to: Address,
+        /// What.
+        parcel: Parcel,
+    },
+    /// What became of mail.
+    Receipt {
+        /// What its sender called it.
+        mail: u64,
+        /// What became of it.
+        delivery: Delivery,
+    },
 }
 
 /// The first item of a client.
@@ -169,6 +186,27 @@ pub enum ClientItem {
         call: u64,
         /// What the keys start with.
         prefix: Bytes,
+    },
+    /// Say where this connection's mailboxes are.
+    Host {
+        /// The client's name for the request.
+        call: u64,
+    },
+    /// Send mail; at most once, so it is never asked for again.
+    Post {
+        /// The client's name for the request.
+        call: u64,
+        /// Where to.
+        to: Address,
+        /// What.
+        parcel: Parcel,
+    },
+    /// What became of mail for this client.
+    Receipt {
+        /// The node's name for it.
+        mail: u64,
+        /// What became of it.
+        delivery: Delivery,
     },
 }
 
@@ -282,6 +320,29 @@ pub enum NodeItem {
     Lagged {
         /// The client's name for the request.
         call: u64,
+    },
+    /// The answer to [`ClientItem::Host`].
+    Hosted {
+        /// The client's name for the request.
+        call: u64,
+        /// The address of the connection's mailbox 0; others differ in their number.
+        address: Address,
+    },
+    /// The answer to [`ClientItem::Post`].
+    Posted {
+        /// The client's name for the request.
+        call: u64,
+        /// What became of it.
+        delivery: Delivery,
+    },
+    /// Mail for this client, which says what became of it.
+    Mail {
+        /// The node's name for it.
+        mail: u64,
+        /// The mailbox.
+        number: u64,
+        /// What.
+        parcel: Parcel,
     },
 }
 

@@ -83,6 +83,11 @@ impl Desk {
         }
     }
 
+    /// Whether a client is there.
+    pub(crate) fn has(&self, connection: u64) -> bool {
+        self.connections.contains_key(&connection)
+    }
+
     fn ticket(&mut self, caller: Caller) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);

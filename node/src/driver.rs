@@ -5,6 +5,7 @@
 //! in order, and gives every connection that has something to send one piece of bytes. So batches grow with the load,
 //! and an idle node does nothing but beat.
 
+mod mail;
 mod members;
 mod notices;
 
@@ -32,6 +33,7 @@ use crate::links::Links;
 use crate::metrics::{Ending, Op};
 use crate::outbox;
 use crate::peers::{self, PeerArrival};
+use crate::post::{PostOffice, Sender, Taker};
 use crate::watch::Watches;
 
 /// Arrivals of one kind that go into one batch. Each holds at most one read's worth of items.
@@ -120,6 +122,7 @@ pub(crate) struct Driver {
     pages: usize,
     watches: Watches,
     amending: Amending,
+    post: PostOffice,
     stopping: Option<Instant>,
 }
 
@@ -135,6 +138,7 @@ impl Driver {
         let effects = Effects::new();
         let (pages, watches) = (PAGES, Watches::default());
         let amending = Amending::default();
+        let post = PostOffice::new(parts.peers.identity().boot);
         let mut driver = Self {
             parts,
             effects,
@@ -143,6 +147,7 @@ impl Driver {
             pages,
             watches,
             amending,
+            post,
             stopping: None,
         };
         driver.settle(now);
@@ -205,6 +210,13 @@ impl Driver {
                         self.stale |= is_about_members(&message);
                         self.handle(now, Input::Message { from, message });
                     }
+                    PeerItem::Mail { mail, to, parcel } => {
+                        let sender = Sender::Peer { peer: from, mail };
+                        self.carry(now, sender, to, parcel);
+                    }
+                    PeerItem::Receipt { mail, delivery } => {
+                        self.receipt(Taker::Peer(from), mail, delivery);
+                    }
                     PeerItem::Hello(_) | PeerItem::Refused(_) | PeerItem::Beat => {}
                 }
             }
@@ -214,9 +226,13 @@ impl Driver {
         }
         if self.parts.links.deadline() <= now {
             self.parts.links.beat(now);
+            self.give_mail_up(now);
             self.stale = true;
         }
         for input in self.parts.links.changes(now) {
+            if let Input::Link { peer, up: false } = input {
+                self.lose_mail(Taker::Peer(peer));
+            }
             debug!(?input, "a link changed");
             self.handle(now, input);
             self.stale = true;
@@ -350,6 +366,7 @@ impl Driver {
             }
             ClientArrival::Gone { connection } => {
                 self.watches.gone(connection);
+                self.lose_mail(Taker::Client(connection));
                 for ticket in self.parts.desk.gone(connection) {
                     self.cancel(now, ticket);
                 }
@@ -417,6 +434,13 @@ impl Driver {
                 if let Some(ticket) = desk.open(connection, call, Op::Members) {
                     self.amend(now, ticket, patience, amendment);
                 }
+            }
+            ClientItem::Host { call } => self.host(connection, call),
+            ClientItem::Post { call, to, parcel } => {
+                self.carry(now, Sender::Client { connection, call }, to, parcel);
+            }
+            ClientItem::Receipt { mail, delivery } => {
+                self.receipt(Taker::Client(connection), mail, delivery);
             }
             ClientItem::Watch { call, prefix } => self.watch(connection, call, prefix),
             ClientItem::Beat => desk.push(connection, &NodeItem::Beat),

@@ -33,6 +33,7 @@ pub mod names;
 mod origin;
 mod outbox;
 mod peers;
+mod post;
 mod quiet;
 mod rights;
 mod room;

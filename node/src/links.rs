@@ -192,6 +192,11 @@ impl Links {
         inputs
     }
 
+    /// Whether this node is linked both ways.
+    pub(crate) fn reaches(&self, id: NodeId) -> bool {
+        self.peers.iter().any(|peer| peer.id == id && peer.up)
+    }
+
     /// The node of this name, if it is linked both ways.
     pub(crate) fn met(&self, name: &str) -> Option<&Member> {
         self.peers

@@ -172,7 +172,11 @@ async fn welcome(
     };
     let hello = match first(context, &mut stream, intake).await? {
         PeerItem::Hello(hello) => hello,
-        PeerItem::Refused(_) | PeerItem::Beat | PeerItem::Message(_) => {
+        PeerItem::Refused(_)
+        | PeerItem::Beat
+        | PeerItem::Message(_)
+        | PeerItem::Mail { .. }
+        | PeerItem::Receipt { .. } => {
             return Err("no hello at first".into());
         }
     };
@@ -246,7 +250,10 @@ async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, 
                 context.counters.handshakes_refused.add(1);
                 return Err(format!("refused there: {reason}"));
             }
-            PeerItem::Beat | PeerItem::Message(_) => return Err("no hello at first".into()),
+            PeerItem::Beat
+            | PeerItem::Message(_)
+            | PeerItem::Mail { .. }
+            | PeerItem::Receipt { .. } => return Err("no hello at first".into()),
         };
         match context.judge(&hello, Some(&peer.name)) {
             Ok(_) => Ok((stream, hello, intake)),
@@ -302,9 +309,16 @@ fn overhear(intake: &mut Intake) -> Result<(), String> {
     match intake.item::<PeerItem>() {
         Ok(None) if intake.pending() <= HELLO => Ok(()),
         Ok(Some(PeerItem::Refused(reason))) => Err(format!("refused there: {reason}")),
-        Ok(Some(PeerItem::Hello(_) | PeerItem::Beat | PeerItem::Message(_)) | None) => {
-            Err("the peer sends where it should listen".into())
-        }
+        Ok(
+            Some(
+                PeerItem::Hello(_)
+                | PeerItem::Beat
+                | PeerItem::Message(_)
+                | PeerItem::Mail { .. }
+                | PeerItem::Receipt { .. },
+            )
+            | None,
+        ) => Err("the peer sends where it should listen".into()),
         Err(malformed) => Err(format!("the peer sent {malformed}")),
     }
 }

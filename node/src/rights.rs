@@ -7,7 +7,8 @@ use crate::auth::{Pass, Verb};
 use crate::metrics::{Ending, Metrics, Op};
 
 /// The right that `item` needs, and for which key; none for what everybody may who was let in: to see how the
-/// cluster is, and to take back what one asked for. With the client's name for the request.
+/// cluster is, to take back what one asked for, and to send mail to an address that one knows: addresses are what keys hold,
+/// and nobody can guess one. With the client's name for the request.
 pub(crate) fn needed(item: &ClientItem) -> Option<(u64, Verb, &[u8])> {
     match item {
         ClientItem::Request { call, request } => Some((*call, verb(&request.action), &request.key)),
@@ -23,6 +24,9 @@ pub(crate) fn needed(item: &ClientItem) -> Option<(u64, Verb, &[u8])> {
         ClientItem::Hello(_)
         | ClientItem::Cancel { .. }
         | ClientItem::Status { .. }
+        | ClientItem::Host { .. }
+        | ClientItem::Post { .. }
+        | ClientItem::Receipt { .. }
         | ClientItem::Beat => None,
     }
 }
@@ -57,6 +61,9 @@ fn op(item: &ClientItem) -> Option<Op> {
         ClientItem::Hello(_)
         | ClientItem::Cancel { .. }
         | ClientItem::Status { .. }
+        | ClientItem::Host { .. }
+        | ClientItem::Post { .. }
+        | ClientItem::Receipt { .. }
         | ClientItem::Beat => None,
     }
 }

@@ -22,7 +22,11 @@ impl Item for PeerItem {
     fn well_formed(&self) -> bool {
         match self {
             Self::Message(message) => message.well_formed(),
-            Self::Hello(_) | Self::Refused(_) | Self::Beat => true,
+            Self::Hello(_)
+            | Self::Refused(_)
+            | Self::Beat
+            | Self::Mail { .. }
+            | Self::Receipt { .. } => true,
         }
     }
 }
@@ -49,6 +53,9 @@ impl Item for NodeItem {
             | Self::NotAllowed { .. }
             | Self::Declined { .. }
             | Self::Watching { .. }
+            | Self::Hosted { .. }
+            | Self::Posted { .. }
+            | Self::Mail { .. }
             | Self::Lagged { .. }
             | Self::Beat => true,
         }

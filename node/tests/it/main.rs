@@ -21,6 +21,7 @@ mod packaging;
 mod peers;
 mod raw;
 mod reading;
+mod registry;
 mod restarts;
 mod secure;
 mod surveys;

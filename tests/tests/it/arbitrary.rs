@@ -5,6 +5,7 @@
 
 mod between;
 mod clients;
+mod mail;
 
 use std::collections::BTreeSet;
 
@@ -25,6 +26,7 @@ use proptest::test_runner::TestRunner;
 pub(crate) use self::between::config;
 use self::between::{change, feed, found, member, snapshot, vote};
 pub(crate) use self::clients::{client_item, node_item};
+use self::mail::{address, delivery, parcel};
 
 // Strategies of types with many kinds are boxed: unboxed, they are too much for the stack of a test's thread.
 
@@ -306,6 +308,10 @@ pub(crate) fn peer_item() -> impl Strategy<Value = PeerItem> {
         1 => hello.prop_map(PeerItem::Hello),
         1 => "\\PC{0,30}".prop_map(PeerItem::Refused),
         1 => Just(PeerItem::Beat),
+        1 => (any::<u64>(), address(), parcel())
+            .prop_map(|(mail, to, parcel)| PeerItem::Mail { mail, to, parcel }),
+        1 => (any::<u64>(), delivery())
+            .prop_map(|(mail, delivery)| PeerItem::Receipt { mail, delivery }),
     ]
     .boxed()
 }
@@ -350,6 +356,8 @@ const fn peer_kind(item: &PeerItem) -> usize {
             Body::Feed(Feed::Batch { .. }) => 17,
             Body::Feed(Feed::Got { .. }) => 18,
         },
+        PeerItem::Mail { .. } => 19,
+        PeerItem::Receipt { .. } => 20,
     }
 }
 
@@ -366,6 +374,9 @@ const fn client_kind(item: &ClientItem) -> usize {
         ClientItem::Waiting { .. } => 8,
         ClientItem::Amend { .. } => 9,
         ClientItem::Watch { .. } => 10,
+        ClientItem::Host { .. } => 11,
+        ClientItem::Post { .. } => 12,
+        ClientItem::Receipt { .. } => 13,
     }
 }
 
@@ -386,6 +397,9 @@ const fn node_kind(item: &NodeItem) -> usize {
         NodeItem::Watching { .. } => 12,
         NodeItem::Notice { .. } => 13,
         NodeItem::Lagged { .. } => 14,
+        NodeItem::Hosted { .. } => 15,
+        NodeItem::Posted { .. } => 16,
+        NodeItem::Mail { .. } => 17,
     }
 }
 
@@ -397,15 +411,15 @@ fn kinds<T>(strategy: &impl Strategy<Value = T>, kind: impl Fn(&T) -> usize) -> 
 
 #[test]
 fn every_kind_of_item_of_peers_is_made() {
-    assert_eq!(kinds(&peer_item(), peer_kind), (0..19).collect());
+    assert_eq!(kinds(&peer_item(), peer_kind), (0..21).collect());
 }
 
 #[test]
 fn every_kind_of_item_of_clients_is_made() {
-    assert_eq!(kinds(&client_item(), client_kind), (0..11).collect());
+    assert_eq!(kinds(&client_item(), client_kind), (0..14).collect());
 }
 
 #[test]
 fn every_kind_of_item_of_nodes_is_made() {
-    assert_eq!(kinds(&node_item(), node_kind), (0..15).collect());
+    assert_eq!(kinds(&node_item(), node_kind), (0..18).collect());
 }

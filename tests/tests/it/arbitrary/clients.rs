@@ -10,6 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::mail::{address, delivery, parcel};
 use super::{
     bytes, cluster, holder, key_request, member, node_id, outcome, span, standing, timing, versions,
 };
@@ -38,6 +39,13 @@ pub(crate) fn client_item() -> impl Strategy<Value = ClientItem> {
             amendment
         }),
         (call, bytes()).prop_map(|(call, prefix)| ClientItem::Watch { call, prefix }),
+        call.prop_map(|call| ClientItem::Host { call }),
+        (call, address(), parcel()).prop_map(|(call, to, parcel)| ClientItem::Post {
+            call,
+            to,
+            parcel
+        }),
+        (call, delivery()).prop_map(|(mail, delivery)| ClientItem::Receipt { mail, delivery }),
         Just(ClientItem::Beat),
     ]
 }
@@ -168,6 +176,13 @@ pub(crate) fn node_item() -> impl Strategy<Value = NodeItem> {
     );
     prop_oneof![
         welcome.prop_map(NodeItem::Welcome),
+        (any::<u64>(), address()).prop_map(|(call, address)| NodeItem::Hosted { call, address }),
+        (any::<u64>(), delivery()).prop_map(|(call, delivery)| NodeItem::Posted { call, delivery }),
+        (any::<u64>(), any::<u64>(), parcel()).prop_map(|(mail, number, parcel)| NodeItem::Mail {
+            mail,
+            number,
+            parcel
+        }),
         "\\PC{0,30}".prop_map(NodeItem::Refused),
         (any::<u64>(), outcome()).prop_map(|(call, outcome)| NodeItem::Reply { call, outcome }),
         (any::<u64>(), status()).prop_map(|(call, status)| NodeItem::Status { call, status }),

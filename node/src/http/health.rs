@@ -109,7 +109,10 @@ fn checks(status: &Status) -> [Check; 2] {
     let (serves, why) = match status.standing {
         Standing::Active => (true, "it votes"),
         Standing::Replica => (true, "it learns"),
-        Standing::Fresh => (false, "this cluster was never initialised; see `leasehold init`"),
+        Standing::Fresh => (
+            false,
+            "it belongs to no cluster yet; `leasehold init` founds one, `leasehold members` takes a node in",
+        ),
         Standing::Joining => (false, "it takes over what the others know, and does not vote yet"),
         Standing::Draining => (false, "it is shutting down"),
         Standing::Outside => (false, "it is no member of this cluster; see `leasehold members`"),

@@ -1,7 +1,7 @@
 //! What a node did for its clients, counted where it happens.
 //!
 //! Every number has its place from the start: counting is an addition to an atomic, without a lock, an allocation or the
-//! name of anything. Names and labels come in when somebody looks ([`exposition`](crate::http)).
+//! name of anything. Names and labels come in when somebody looks (`http/exposition.rs`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,7 +1,7 @@
 //! What went wrong lately, for `leasehold status`: the last warnings and errors of the log.
 //!
 //! There is one log in a process, and so there is one memory of it: in a development cluster every node shows the
-//! same. What is said again only becomes younger. The memory is bounded by [`MOST`] entries of [`LONGEST`] bytes.
+//! same. What is said again only becomes younger. The memory is bounded by `MOST` entries of `LONGEST` bytes.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};

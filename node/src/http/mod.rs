@@ -1,10 +1,10 @@
 //! HTTP: what the client's port does, for whoever speaks JSON, and what operators look at.
 //!
-//! A request over HTTP becomes items on a [line](line) to the driver, as if its connection were one of the client's
+//! A request over HTTP becomes items on a `line` to the driver, as if its connection were one of the client's
 //! port: it stands at the same desk, under the same limits, and goes away in the same way. Nothing here holds any state
 //! of the cluster.
 //!
-//! The interface is described by the code ([`api`], [`reading`], [`cluster`], [`events`], [`health`]); the description is
+//! The interface is described by the code (`api`, `reading`, `cluster`, `events`, `health`); the description is
 //! served at `/v1/openapi.json`, and what is not described does not exist.
 
 mod answer;

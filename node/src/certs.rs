@@ -1,7 +1,7 @@
 //! A certificate authority for development: certificates for nodes and clients, made here and good for ten years.
 //!
 //! It is for clusters to try with. In production, certificates come from where an organisation's certificates come
-//! from; what a node needs of them is said in [`config::Tls`](crate::config::Tls).
+//! from; what a node needs of them is said in [`config::Tls`].
 
 use std::fmt;
 use std::fs::{self, File};

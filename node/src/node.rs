@@ -69,7 +69,7 @@ pub(crate) fn run(global: &Global, args: Args) -> ExitCode {
     } else if args.check {
         return check(&loaded.config);
     } else {
-        tokio::runtime::Runtime::new().and_then(|runtime| runtime.block_on(node(loaded.config)))
+        runtime().and_then(|runtime| runtime.block_on(node(loaded.config)))
     };
     ran.unwrap_or_else(|error| {
         error!("{error}");
@@ -85,6 +85,12 @@ fn check(config: &Config) -> ExitCode {
             exit::usage()
         }
     }
+}
+
+/// One thread, which takes turns between the driver and the connections. What arrives while the driver works is its next
+/// batch, and handing something from one task to another costs no wake-up of another thread.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 async fn node(config: Config) -> io::Result<ExitCode> {

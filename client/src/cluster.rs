@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasehold_core::wire::{Topology, Welcome};
-use leasehold_core::{Instant, NodeId, Span, Standing, Timing, Token, hash};
+use leasehold_core::{Instant, NodeId, Peer, Span, Standing, Timing, Token, hash};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
@@ -99,7 +99,7 @@ impl Cluster {
         node: NodeId,
         deadline: Instant,
     ) -> Option<Arc<Connection>> {
-        let direct = lock_up(&self.state).connection_to(node);
+        let direct = lock_up(&self.state).connection_to(node).cloned();
         match direct {
             Some(connection) => Some(connection),
             None => self.choose_by(None, &[], deadline).await,
@@ -184,9 +184,9 @@ impl Cluster {
             let cause = match connection::open(&address, &self.options).await {
                 Ok(opened) => {
                     backoff.reset();
-                    let (connection, queue) = Connection::new(opened.welcome.topology.node);
+                    let connection = Connection::new(opened.welcome.topology.node);
                     self.up(&address, Arc::clone(&connection), opened.welcome.clone());
-                    connection.serve(opened, queue, &self).await
+                    connection.serve(opened, &self).await
                 }
                 Err(cause) => cause,
             };
@@ -232,12 +232,13 @@ impl Cluster {
     ) -> Option<Arc<Connection>> {
         let mut state = lock_up(&self.state);
         if let Some(key) = key
-            && let Some((home, address)) = state.home(key, tried)
+            && let Some(home) = state.home(key, tried)
         {
-            if let Some(connection) = state.connection_to(home) {
-                return Some(connection);
+            if let Some(connection) = state.connection_to(home.member.id) {
+                return Some(Arc::clone(connection));
             }
             if self.options.direct {
+                let address = home.member.client.clone();
                 self.link(&mut state, &address);
             }
         }
@@ -282,7 +283,7 @@ impl Cluster {
         let look = || {
             let mut state = lock_up(&self.state);
             if let Some(connection) = node.and_then(|node| state.connection_to(node)) {
-                return Some(Ok(connection));
+                return Some(Ok(Arc::clone(connection)));
             }
             self.link(&mut state, address);
             let link = state.links.get(address)?;
@@ -332,10 +333,10 @@ impl Cluster {
 }
 
 impl State {
-    /// The key's home among the active masters that were not tried and can perhaps be reached, and its address.
-    fn home(&self, key: &[u8], tried: &[NodeId]) -> Option<(NodeId, String)> {
+    /// The key's home among the active masters that were not tried and can perhaps be reached.
+    fn home(&self, key: &[u8], tried: &[NodeId]) -> Option<&Peer> {
         let topology = self.topology.as_ref()?;
-        let may_be_home = |peer: &&leasehold_core::Peer| {
+        let may_be_home = |peer: &&Peer| {
             peer.master
                 && peer.standing == Standing::Active
                 && !tried.contains(&peer.member.id)
@@ -344,12 +345,11 @@ impl State {
         };
         let masters = topology.members.iter().filter(may_be_home);
         let home = hash::home(topology.cluster?, masters.map(|peer| peer.member.id), key)?;
-        let peer = topology.members.iter().find(|peer| peer.member.id == home)?;
-        Some((home, peer.member.client.clone()))
+        topology.members.iter().find(|peer| peer.member.id == home)
     }
 
-    fn connection_to(&self, node: NodeId) -> Option<Arc<Connection>> {
+    fn connection_to(&self, node: NodeId) -> Option<&Arc<Connection>> {
         let mut up = self.links.values().filter_map(|link| link.connection.as_ref());
-        up.find(|connection| connection.node() == node).cloned()
+        up.find(|connection| connection.node() == node)
     }
 }

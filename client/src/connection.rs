@@ -13,19 +13,18 @@ use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, VERSIONS, W
 use leasehold_core::{Instant, NodeId, Notice, Outcome};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::cluster::{Cluster, lock_up};
 use crate::error::{Cause, Reason};
 use crate::frames::Inbox;
+use crate::line::{Line, Queued};
+use crate::mailbox::Slot;
 use crate::options::Options;
 use crate::question::{Orphan, Reply};
 use crate::tls::Transport;
 use crate::watch::{WatchEnd, Watcher};
 
-/// Requests that may stand between callers and the writer; further callers wait.
-const QUEUE: usize = 1 << 10;
 /// Bytes after which a batch is written although more is queued.
 const BATCH: usize = 64 << 10;
 
@@ -76,7 +75,7 @@ struct Pending {
 
 #[derive(Debug)]
 enum Waiter {
-    Awaited(UnboundedSender<Arrival>),
+    Awaited(Slot),
     Orphaned(Orphan),
     Watching(Watcher),
 }
@@ -87,16 +86,34 @@ struct Calls {
     pending: BTreeMap<u64, Pending>,
 }
 
+impl Calls {
+    /// Puts an item into the next frame, unless its call was given up while it was queued.
+    fn encode(&mut self, call: Option<u64>, item: &ClientItem, frame: &mut Frame) {
+        let Some(call) = call else {
+            let fits = frame.push(item);
+            debug_assert!(fits.is_ok(), "signs of life and cancellations are small");
+            return;
+        };
+        let Some(pending) = self.pending.get_mut(&call) else { return };
+        if frame.push(item).is_ok() {
+            pending.written = true;
+            return;
+        }
+        match self.pending.remove(&call).map(|pending| pending.waiter) {
+            Some(Waiter::Awaited(waiter)) => waiter.put(Arrival::TooLarge { call }),
+            Some(Waiter::Watching(watcher)) => watcher.end(WatchEnd::NotDone(Reason::Nonsense)),
+            Some(Waiter::Orphaned(_)) | None => {}
+        }
+    }
+}
+
 /// What callers know of a connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     node: NodeId,
-    queue: mpsc::Sender<(Option<u64>, ClientItem)>,
+    line: Line,
     calls: Mutex<Calls>,
 }
-
-/// The writer's end of a connection's queue.
-pub(crate) type Queue = mpsc::Receiver<(Option<u64>, ClientItem)>;
 
 /// Connects and greets; the name is resolved anew each time.
 pub(crate) async fn open(address: &str, options: &Options) -> Result<Opened, Cause> {
@@ -155,9 +172,8 @@ async fn write(writer: &mut WriteHalf<Box<dyn Transport>>, bytes: &[u8]) -> Resu
 }
 
 impl Connection {
-    pub(crate) fn new(node: NodeId) -> (Arc<Self>, Queue) {
-        let (queue, receiver) = mpsc::channel(QUEUE);
-        (Arc::new(Self { node, queue, calls: Mutex::default() }), receiver)
+    pub(crate) fn new(node: NodeId) -> Arc<Self> {
+        Arc::new(Self { node, line: Line::default(), calls: Mutex::default() })
     }
 
     /// The node at the other end.
@@ -166,29 +182,22 @@ impl Connection {
     }
 
     /// Sends a request; what becomes of it arrives at `waiter`, exactly once unless the call is given up first.
-    pub(crate) async fn ask(
-        &self,
-        call: u64,
-        item: ClientItem,
-        asked_at: Instant,
-        waiter: &UnboundedSender<Arrival>,
-    ) {
+    pub(crate) async fn ask(&self, call: u64, item: ClientItem, asked_at: Instant, waiter: Slot) {
         {
             let mut calls = lock_up(&self.calls);
             if calls.closed {
-                drop(waiter.send(Arrival::Lost { call, written: false }));
-                return;
+                return waiter.put(Arrival::Lost { call, written: false });
             }
-            let waiter = Waiter::Awaited(waiter.clone());
+            let waiter = Waiter::Awaited(waiter);
             calls.pending.insert(call, Pending { asked_at, written: false, waiter });
         }
         // If nobody takes from the queue any more, `close` tells the waiter.
-        drop(self.queue.send((Some(call), item)).await);
+        self.line.push((Some(call), item)).await;
     }
 
     /// Returns once the connection has ended.
     pub(crate) async fn ended(&self) {
-        self.queue.closed().await;
+        self.line.closed().await;
     }
 
     /// Sends a request that is answered by one notice after the other.
@@ -202,7 +211,7 @@ impl Connection {
             calls.pending.insert(call, Pending { asked_at: now, written: false, waiter });
         }
         // If nobody takes from the queue any more, `close` tells the watcher.
-        drop(self.queue.send((Some(call), item)).await);
+        self.line.push((Some(call), item)).await;
     }
 
     /// Nobody awaits the call any more. If a lock may still be granted, it will be released. Returns whether the
@@ -219,7 +228,7 @@ impl Connection {
             calls.pending.insert(call, pending);
         }
         // Without room in the queue the node finishes what nobody needs, which is only slow.
-        drop(self.queue.try_send((None, ClientItem::Cancel { call })));
+        self.line.push_if_room((None, ClientItem::Cancel { call }));
         true
     }
 
@@ -229,18 +238,13 @@ impl Connection {
     }
 
     /// Carries requests and answers until the connection ends, and says why it did.
-    pub(crate) async fn serve(
-        self: &Arc<Self>,
-        opened: Opened,
-        queue: Queue,
-        cluster: &Arc<Cluster>,
-    ) -> Cause {
+    pub(crate) async fn serve(self: &Arc<Self>, opened: Opened, cluster: &Arc<Cluster>) -> Cause {
         let Opened { inbox, reader, writer, .. } = opened;
         let _close = CloseOnDrop(Arc::clone(self));
         tokio::select! {
             biased;
             cause = self.read(inbox, reader, cluster) => cause,
-            cause = self.write(writer, queue, cluster.options()) => cause,
+            cause = self.write(writer, cluster.options()) => cause,
         }
     }
 
@@ -251,53 +255,62 @@ impl Connection {
         cluster: &Arc<Cluster>,
     ) -> Cause {
         loop {
-            match timeout(cluster.options().silence, inbox.next(&mut reader)).await {
+            while let Some(item) = inbox.pop() {
+                if let Some(cause) = self.item(item, cluster) {
+                    return cause;
+                }
+            }
+            match timeout(cluster.options().silence, inbox.read(&mut reader)).await {
                 Err(_elapsed) => return Cause::Silent,
                 Ok(Err(cause)) => return cause,
-                Ok(Ok(NodeItem::Reply { call, outcome })) => {
-                    self.answered(call, Reply::Outcome(outcome), cluster);
-                }
-                Ok(Ok(NodeItem::Status { call, status })) => {
-                    self.answered(call, Reply::Status(Box::new(status)), cluster);
-                }
-                Ok(Ok(NodeItem::Unmet { call, masters })) => {
-                    self.answered(call, Reply::Unmet(masters), cluster);
-                }
-                Ok(Ok(NodeItem::LocalRead { call, holder })) => {
-                    self.answered(call, Reply::Local(holder), cluster);
-                }
-                Ok(Ok(NodeItem::Page { call, page })) => {
-                    self.answered(call, Reply::Page(page), cluster);
-                }
-                Ok(Ok(NodeItem::Waiting { call, waiting })) => {
-                    self.answered(call, Reply::Waiting(waiting), cluster);
-                }
-                Ok(Ok(NodeItem::Watching { call })) => self.watching(call),
-                Ok(Ok(NodeItem::Notice { call, notice })) => self.noticed(call, notice),
-                Ok(Ok(NodeItem::Lagged { call })) => self.unwatch(call, WatchEnd::Lagged),
-                Ok(Ok(NodeItem::Hosted { call, address })) => {
-                    self.answered(call, Reply::Hosted(address), cluster);
-                }
-                Ok(Ok(NodeItem::Posted { call, delivery })) => {
-                    self.answered(call, Reply::Posted(delivery), cluster);
-                }
-                Ok(Ok(NodeItem::Mail { mail, number, parcel })) => {
-                    let delivery = cluster.post().deliver(number, parcel);
-                    // Without room in the queue the sender is told that nobody knows.
-                    drop(self.queue.try_send((None, ClientItem::Receipt { mail, delivery })));
-                }
-                Ok(Ok(NodeItem::Topology(topology))) => cluster.learn(topology),
-                Ok(Ok(NodeItem::NotAllowed { call: Some(call), why })) => {
-                    self.answered(call, Reply::NotAllowed(why), cluster);
-                }
-                Ok(Ok(NodeItem::Declined { call, why })) => {
-                    self.answered(call, Reply::Declined(why), cluster);
-                }
-                Ok(Ok(NodeItem::NotAllowed { call: None, why })) => return Cause::NotAllowed(why),
-                Ok(Ok(NodeItem::Refused(why))) => return Cause::Refused(why),
-                Ok(Ok(NodeItem::Beat | NodeItem::Welcome(_))) => {}
+                Ok(Ok(())) => {}
             }
         }
+    }
+
+    /// Takes in what the node says. Returns why the connection ends, if that says so.
+    fn item(&self, item: NodeItem, cluster: &Arc<Cluster>) -> Option<Cause> {
+        match item {
+            NodeItem::Reply { call, outcome } => {
+                self.answered(call, Reply::Outcome(outcome), cluster);
+            }
+            NodeItem::Status { call, status } => {
+                self.answered(call, Reply::Status(Box::new(status)), cluster);
+            }
+            NodeItem::Unmet { call, masters } => {
+                self.answered(call, Reply::Unmet(masters), cluster);
+            }
+            NodeItem::LocalRead { call, holder } => {
+                self.answered(call, Reply::Local(holder), cluster);
+            }
+            NodeItem::Page { call, page } => self.answered(call, Reply::Page(page), cluster),
+            NodeItem::Waiting { call, waiting } => {
+                self.answered(call, Reply::Waiting(waiting), cluster);
+            }
+            NodeItem::Watching { call } => self.watching(call),
+            NodeItem::Notice { call, notice } => self.noticed(call, notice),
+            NodeItem::Lagged { call } => self.unwatch(call, WatchEnd::Lagged),
+            NodeItem::Hosted { call, address } => {
+                self.answered(call, Reply::Hosted(address), cluster);
+            }
+            NodeItem::Posted { call, delivery } => {
+                self.answered(call, Reply::Posted(delivery), cluster);
+            }
+            NodeItem::Mail { mail, number, parcel } => {
+                let delivery = cluster.post().deliver(number, parcel);
+                // Without room in the line the sender is told that nobody knows.
+                self.line.push_if_room((None, ClientItem::Receipt { mail, delivery }));
+            }
+            NodeItem::Topology(topology) => cluster.learn(topology),
+            NodeItem::NotAllowed { call: Some(call), why } => {
+                self.answered(call, Reply::NotAllowed(why), cluster);
+            }
+            NodeItem::Declined { call, why } => self.answered(call, Reply::Declined(why), cluster),
+            NodeItem::NotAllowed { call: None, why } => return Some(Cause::NotAllowed(why)),
+            NodeItem::Refused(why) => return Some(Cause::Refused(why)),
+            NodeItem::Beat | NodeItem::Welcome(_) => {}
+        }
+        None
     }
 
     fn watching(&self, call: u64) {
@@ -317,7 +330,7 @@ impl Connection {
         if !told {
             self.unwatch(call, WatchEnd::Lagged);
             // Without room in the queue the node goes on telling, and nobody listens.
-            drop(self.queue.try_send((None, ClientItem::Cancel { call })));
+            self.line.push_if_room((None, ClientItem::Cancel { call }));
         }
     }
 
@@ -334,7 +347,7 @@ impl Connection {
         match (waiter, reply) {
             // Under the lock, so that a caller who abandons a call finds it either here or in its channel.
             (Waiter::Awaited(waiter), reply) => {
-                drop(waiter.send(Arrival::Reply { call, asked_at, reply }));
+                waiter.put(Arrival::Reply { call, asked_at, reply });
             }
             (Waiter::Watching(watcher), reply) => watcher.refuse(reply),
             (Waiter::Orphaned(orphan), Reply::Outcome(Outcome::Done(done))) => {
@@ -364,54 +377,35 @@ impl Connection {
         }
     }
 
-    async fn write(
-        &self,
-        mut writer: WriteHalf<Box<dyn Transport>>,
-        mut queue: Queue,
-        options: &Options,
-    ) -> Cause {
+    async fn write(&self, mut writer: WriteHalf<Box<dyn Transport>>, options: &Options) -> Cause {
         let mut beat = interval(options.beat.max(SHORTEST_BEAT));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut frame = Frame::default();
+        let (mut frame, mut bytes) = (Frame::default(), Vec::new());
+        let mut queued = Vec::new();
         loop {
             tokio::select! {
                 biased;
-                _ = beat.tick() => self.encode(None, &ClientItem::Beat, &mut frame),
-                next = queue.recv() => match next {
-                    Some((call, item)) => self.encode(call, &item, &mut frame),
-                    None => return Cause::Closed,
-                },
+                _ = beat.tick() => queued.push((None, ClientItem::Beat)),
+                () = self.line.take(&mut queued) => {}
             }
-            while frame.len() < BATCH
-                && let Ok((call, item)) = queue.try_recv()
-            {
-                self.encode(call, &item, &mut frame);
-            }
-            if !frame.is_empty()
-                && let Err(cause) = write(&mut writer, &frame.take()).await
-            {
-                return cause;
+            let mut rest = queued.drain(..);
+            while rest.len() > 0 {
+                self.encode(&mut rest, &mut frame);
+                bytes = frame.swap(bytes);
+                if let Err(cause) = write(&mut writer, &bytes).await {
+                    return cause;
+                }
             }
         }
     }
 
-    /// Puts an item into the next frame, unless its call was given up while it was queued.
-    fn encode(&self, call: Option<u64>, item: &ClientItem, frame: &mut Frame) {
+    /// Puts items into the next frame until it is large, but none whose call was given up while it was queued.
+    fn encode(&self, items: &mut std::vec::Drain<'_, Queued>, frame: &mut Frame) {
         let mut calls = lock_up(&self.calls);
-        let Some(call) = call else {
-            let fits = frame.push(item);
-            debug_assert!(fits.is_ok(), "signs of life and cancellations are small");
-            return;
-        };
-        let Some(pending) = calls.pending.get_mut(&call) else { return };
-        if frame.push(item).is_ok() {
-            pending.written = true;
-            return;
-        }
-        match calls.pending.remove(&call).map(|pending| pending.waiter) {
-            Some(Waiter::Awaited(waiter)) => drop(waiter.send(Arrival::TooLarge { call })),
-            Some(Waiter::Watching(watcher)) => watcher.end(WatchEnd::NotDone(Reason::Nonsense)),
-            Some(Waiter::Orphaned(_)) | None => {}
+        while frame.len() < BATCH
+            && let Some((call, item)) = items.next()
+        {
+            calls.encode(call, &item, frame);
         }
     }
 
@@ -421,11 +415,13 @@ impl Connection {
         calls.closed = true;
         for (call, Pending { written, waiter, .. }) in std::mem::take(&mut calls.pending) {
             match waiter {
-                Waiter::Awaited(waiter) => drop(waiter.send(Arrival::Lost { call, written })),
+                Waiter::Awaited(waiter) => waiter.put(Arrival::Lost { call, written }),
                 Waiter::Watching(watcher) => watcher.end(WatchEnd::Disconnected),
                 Waiter::Orphaned(_) => {}
             }
         }
+        drop(calls);
+        self.line.close();
     }
 }
 

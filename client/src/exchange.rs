@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::{Instant, NodeId, NotDone, Outcome, Span};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::connection::{Arrival, Connection};
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
+use crate::mailbox::Mailbox;
 use crate::question::{Question, Reply};
 
 /// A conclusive answer.
@@ -37,9 +37,9 @@ pub(crate) struct Exchange {
     deadline: Instant,
     /// A node is suspected after so long, if that is sooner than what a coordinator may take.
     suspect_after: Option<Span>,
-    backoff: Backoff,
-    waiter: UnboundedSender<Arrival>,
-    arrivals: UnboundedReceiver<Arrival>,
+    /// Made for the first pause, which few calls need.
+    backoff: Option<Backoff>,
+    mailbox: Mailbox,
     /// Sendings that were not answered, on connections that are up.
     open: Vec<(u64, Arc<Connection>)>,
     /// A sending was handed over and nobody can tell what became of it.
@@ -61,15 +61,13 @@ enum Verdict {
 
 impl Exchange {
     pub(crate) fn new(cluster: &Arc<Cluster>, question: Question, deadline: Instant) -> Self {
-        let (waiter, arrivals) = unbounded_channel();
         Self {
             cluster: Arc::clone(cluster),
-            backoff: cluster.backoff(b"call"),
+            backoff: None,
             question,
             deadline,
             suspect_after: None,
-            waiter,
-            arrivals,
+            mailbox: Mailbox::new(),
             open: Vec::new(),
             doubt: None,
             tried: Vec::new(),
@@ -106,7 +104,8 @@ impl Exchange {
         let mut connection = self.cluster.choose_by(key, &self.tried, self.deadline).await?;
         if self.tried.contains(&connection.node()) {
             // Everybody was asked. They are asked again, after a pause.
-            let pause = self.backoff.pause();
+            let backoff = self.backoff.get_or_insert_with(|| self.cluster.backoff(b"call"));
+            let pause = backoff.pause();
             self.pause(pause).await?;
             self.tried.clear();
             let key = self.question.home_of().map(|key| &**key);
@@ -118,7 +117,7 @@ impl Exchange {
         let item = self.question.item(call, asked_at);
         tokio::select! {
             biased;
-            () = connection.ask(call, item, asked_at, &self.waiter) => {}
+            () = connection.ask(call, item, asked_at, self.mailbox.slot()) => {}
             () = clock::sleep_until(self.deadline) => return None,
         }
         let coordination = self.cluster.coordination();
@@ -138,7 +137,7 @@ impl Exchange {
         let until = suspect_at.min(self.deadline);
         let arrival = tokio::select! {
             biased;
-            arrival = self.arrivals.recv() => arrival?,
+            arrival = self.mailbox.take() => arrival,
             () = clock::sleep_until(until) => {
                 if until == self.deadline {
                     return None;
@@ -301,7 +300,7 @@ impl Drop for Exchange {
             return;
         }
         // What arrived between the last look and now.
-        while let Ok(arrival) = self.arrivals.try_recv() {
+        while let Some(arrival) = self.mailbox.try_take() {
             if let Arrival::Reply { reply: Reply::Outcome(Outcome::Done(done)), .. } = arrival
                 && let Some(orphan) = self.question.orphan()
             {

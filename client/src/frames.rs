@@ -14,14 +14,30 @@ const CHUNK: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
-    chunk: Box<[u8]>,
     items: VecDeque<NodeItem>,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        let chunk = vec![0; CHUNK].into_boxed_slice();
-        Self { bytes: Vec::new(), chunk, items: VecDeque::new() }
+        Self { bytes: Vec::new(), items: VecDeque::new() }
+    }
+
+    /// The next item of those that were read.
+    pub(crate) fn pop(&mut self) -> Option<NodeItem> {
+        self.items.pop_front()
+    }
+
+    /// Reads once.
+    pub(crate) async fn read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Result<(), Cause> {
+        self.bytes.reserve(CHUNK);
+        let read = stream.read_buf(&mut self.bytes).await;
+        if read.map_err(|error| Cause::Broken(error.to_string()))? == 0 {
+            return Err(Cause::Closed);
+        }
+        self.unpack().map_err(Cause::Malformed)
     }
 
     /// The next item; reads as much as that takes.
@@ -30,18 +46,10 @@ impl Inbox {
         stream: &mut (impl AsyncRead + Unpin),
     ) -> Result<NodeItem, Cause> {
         loop {
-            if let Some(item) = self.items.pop_front() {
+            if let Some(item) = self.pop() {
                 return Ok(item);
             }
-            let read = stream
-                .read(&mut self.chunk)
-                .await
-                .map_err(|error| Cause::Broken(error.to_string()))?;
-            if read == 0 {
-                return Err(Cause::Closed);
-            }
-            self.bytes.extend_from_slice(self.chunk.get(..read).unwrap_or_default());
-            self.unpack().map_err(Cause::Malformed)?;
+            self.read(stream).await?;
         }
     }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use leasehold_core::{Instant, NodeId};
-use tokio::sync::mpsc::unbounded_channel;
 
 use crate::answer::{NodeReport, WaitingReport};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::connection::Arrival;
 use crate::error::Cause;
+use crate::mailbox::Mailbox;
 use crate::question::{Question, Reply};
 
 /// What one member answered, or why it could not be asked.
@@ -98,12 +98,12 @@ async fn ask(
     deadline: Instant,
 ) -> Result<Reply, Cause> {
     let connection = cluster.reach(node, address, deadline).await?;
-    let (waiter, mut arrivals) = unbounded_channel();
+    let mut mailbox = Mailbox::new();
     let (call, now) = (cluster.next_call(), clock::now());
-    connection.ask(call, question.item(call, now), now, &waiter).await;
+    connection.ask(call, question.item(call, now), now, mailbox.slot()).await;
     let arrival = tokio::select! {
         biased;
-        arrival = arrivals.recv() => arrival,
+        arrival = mailbox.take() => Some(arrival),
         () = clock::sleep_until(deadline) => None,
     };
     connection.forget(call);

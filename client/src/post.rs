@@ -10,13 +10,14 @@ use leasehold_core::wire::ClientItem;
 use leasehold_core::{Address, Bytes, Delivery, Instant, Parcel, Span};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::mpsc::{Receiver, Sender, channel, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::cluster::{Cluster, lock_up};
 use crate::connection::{Arrival, Connection};
+use crate::mailbox::Mailbox;
 use crate::question::Reply;
 
 /// A host is looked for again after so long without any connection.
@@ -150,12 +151,12 @@ pub(crate) async fn ask(
     item: impl FnOnce(u64) -> ClientItem,
     deadline: Instant,
 ) -> Asked {
-    let (waiter, mut arrivals) = unbounded_channel();
+    let mut mailbox = Mailbox::new();
     let call = cluster.next_call();
-    connection.ask(call, item(call), clock::now(), &waiter).await;
+    connection.ask(call, item(call), clock::now(), mailbox.slot()).await;
     let arrival = tokio::select! {
         biased;
-        arrival = arrivals.recv() => arrival,
+        arrival = mailbox.take() => Some(arrival),
         () = clock::sleep_until(deadline) => None,
     };
     match arrival {

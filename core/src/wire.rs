@@ -446,11 +446,17 @@ impl Frame {
 
     /// The finished frames; the buffer starts anew.
     pub fn take(&mut self) -> Vec<u8> {
+        self.swap(Vec::new())
+    }
+
+    /// The finished frames; the buffer starts anew in the memory of `spare`, whose contents are dropped.
+    pub fn swap(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
         if self.bytes.len() > self.start {
             self.close();
         }
         self.start = 0;
-        core::mem::take(&mut self.bytes)
+        spare.clear();
+        core::mem::replace(&mut self.bytes, spare)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Keys are numbered. Where operations must not get into each other's way, worker `w` of `n` has the numbers that leave
 //! `w` when divided by `n`, so that the same keys are used however many connections and threads there are.
 
+use std::sync::Arc;
+
 use leasehold_core::{ClusterId, Key, NodeId, hash};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt};
@@ -38,8 +40,8 @@ impl Keys {
     }
 
     /// The numbers of a worker.
-    pub(super) fn of(&self, worker: u64, workers: u64) -> Vec<u64> {
-        (worker..self.number).step_by(usize::try_from(workers).unwrap_or(usize::MAX)).collect()
+    pub(super) fn of(&self, worker: u64, workers: u64) -> impl Iterator<Item = u64> + use<> {
+        (worker..self.number).step_by(usize::try_from(workers).unwrap_or(usize::MAX))
     }
 
     /// Draws places below `among`.
@@ -50,7 +52,7 @@ impl Keys {
     }
 
     /// The key of this number.
-    pub(super) fn key(&self, number: u64) -> Key {
+    fn key(&self, number: u64) -> Key {
         format!("{}{number}", self.prefix).into()
     }
 }
@@ -99,8 +101,12 @@ pub(super) struct Homes {
 }
 
 impl Homes {
-    /// Whether the key's home is a wanted one.
-    pub(super) fn wants(&self, key: &[u8]) -> bool {
+    /// The keys of these numbers, as far as their home is a wanted one.
+    pub(super) fn keys(&self, keys: &Keys, numbers: impl IntoIterator<Item = u64>) -> Arc<[Key]> {
+        numbers.into_iter().map(|number| keys.key(number)).filter(|key| self.wants(key)).collect()
+    }
+
+    fn wants(&self, key: &[u8]) -> bool {
         let home = hash::home(self.cluster, self.masters.iter().copied(), key);
         self.wanted.is_empty() || home.is_some_and(|home| self.wanted.contains(&home))
     }

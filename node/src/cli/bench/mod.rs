@@ -120,7 +120,8 @@ async fn measure(plan: Plan, global: &Global) -> Result<Report, Failure> {
         return Err(Failure { words, code: code::USAGE });
     }
     let (course, pace) = (Course::new(plan.ops), Pace::new(plan.rate));
-    let load = Arc::new(Load { homes, course, pace, since: clock::now(), plan });
+    let shared = plan.keys.shared.then(|| homes.keys(&plan.keys, 0..plan.keys.number));
+    let load = Arc::new(Load { homes, shared, course, pace, since: clock::now(), plan });
     let progress = if global.quiet { ProgressBar::hidden() } else { ProgressBar::no_length() };
     progress.set_style(ProgressStyle::default_spinner());
     let mut running = Running::new(load, signals, progress);

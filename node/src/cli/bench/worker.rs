@@ -28,17 +28,12 @@ const TOGETHER: Duration = Duration::from_secs(1);
 pub(super) struct Load {
     pub(super) plan: Plan,
     pub(super) homes: Homes,
+    /// The keys, where all workers have the same.
+    pub(super) shared: Option<Arc<[Key]>>,
     pub(super) course: Course,
     pub(super) pace: Pace,
     /// When setting up began.
     pub(super) since: Instant,
-}
-
-/// A key, and the lease on it while it is held.
-#[derive(Debug)]
-struct Place {
-    key: Key,
-    lease: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -49,10 +44,14 @@ pub(super) struct Worker {
     tally: Arc<Mutex<Tally>>,
     dice: SmallRng,
     /// The keys it takes, in the order in which they are numbered.
-    places: Vec<Place>,
+    keys: Arc<[Key]>,
+    /// What is held all the time. Where leases are changed they are in the order of the keys.
+    leases: Vec<Option<Lease>>,
     draws: Draws,
-    /// The place whose lease is released next, for those that acquire and release; the place whose turn it is, for `hold`.
-    at: Option<usize>,
+    /// What is released next, where one key at a time is held.
+    held: Option<Lease>,
+    /// The key whose turn it is, for `hold`.
+    at: usize,
     value: Bytes,
 }
 
@@ -66,15 +65,15 @@ impl Worker {
         let plan = &load.plan;
         let (me, all) = (u64::from(number), u64::from(plan.in_flight));
         let mut dice = SmallRng::seed_from_u64(plan.seed.wrapping_add(me << 32));
-        let numbers =
-            if plan.keys.shared { (0..plan.keys.number).collect() } else { plan.keys.of(me, all) };
-        let keys = numbers.into_iter().map(|number| plan.keys.key(number));
-        let wanted = keys.filter(|key| load.homes.wants(key));
-        let places: Vec<Place> = wanted.map(|key| Place { key, lease: None }).collect();
-        let draws = plan.keys.draws(places.len());
+        let keys = match &load.shared {
+            Some(shared) => Arc::clone(shared),
+            None => load.homes.keys(&plan.keys, plan.keys.of(me, all)),
+        };
+        let draws = plan.keys.draws(keys.len());
         let value = keys::value(plan.value_size, &mut dice).into();
         let (load, tally) = (Arc::clone(load), Arc::clone(tally));
-        Self { load, client, number, tally, dice, places, draws, at: None, value }
+        let (leases, held) = (Vec::new(), None);
+        Self { load, client, number, tally, dice, keys, leases, draws, held, at: 0, value }
     }
 
     /// Sets up, works until the load is over, and cleans up.
@@ -85,7 +84,7 @@ impl Worker {
     pub(super) async fn run(mut self) -> Result<(), String> {
         self.prepare().await?;
         if self.load.course.start_line().await.is_some() && !self.load.plan.expire {
-            if self.places.is_empty() {
+            if self.keys.is_empty() {
                 return Err("none of its keys has one of these homes; ask for more --keys".into());
             }
             self.work().await;
@@ -101,11 +100,9 @@ impl Worker {
         let (me, all) = (u64::from(self.number), u64::from(self.load.plan.in_flight));
         let mine: Vec<usize> = match self.load.plan.workload {
             Workload::Cycle | Workload::Contend | Workload::Queue => Vec::new(),
-            Workload::Update | Workload::Extend | Workload::Hold => {
-                (0..self.places.len()).collect()
-            }
+            Workload::Update | Workload::Extend | Workload::Hold => (0..self.keys.len()).collect(),
             Workload::Read | Workload::LocalRead => (0_u64..)
-                .zip(0..self.places.len())
+                .zip(0..self.keys.len())
                 .filter(|(number, _)| number % all == me)
                 .map(|(_, place)| place)
                 .collect(),
@@ -116,7 +113,10 @@ impl Worker {
                     return Ok(());
                 }
                 match self.acquire(at).await {
-                    Ok(()) => break,
+                    Ok(lease) => {
+                        self.leases.push(Some(lease));
+                        break;
+                    }
                     Err(error) if tries == TRIES => return Err(format!("cannot set up: {error}")),
                     Err(_) => clock::sleep_until(clock::now().after(PAUSE)).await,
                 }
@@ -156,14 +156,13 @@ impl Worker {
     /// One call, as the workload wants it.
     async fn step(&mut self) -> (Kind, Result<(), Error>) {
         match self.load.plan.workload {
-            Workload::Cycle | Workload::Contend | Workload::Queue => match self.at.take() {
+            Workload::Cycle | Workload::Contend | Workload::Queue => match self.held.take() {
                 None => {
                     let at = self.draws.next(&mut self.dice);
-                    let result = self.acquire(at).await;
-                    self.at = result.is_ok().then_some(at);
+                    let result = self.acquire(at).await.map(|lease| self.held = Some(lease));
                     (Kind::Acquire, result)
                 }
-                Some(at) => (Kind::Release, self.release(at).await),
+                Some(lease) => (Kind::Release, lease.release().await.map(drop)),
             },
             Workload::Update => {
                 let at = self.draws.next(&mut self.dice);
@@ -174,9 +173,8 @@ impl Worker {
                 self.on_lease(at, Kind::Extend).await
             }
             Workload::Hold => {
-                let at = self.at.map_or(0, |last| (last + 1) % self.places.len().max(1));
-                self.at = Some(at);
-                self.on_lease(at, Kind::Extend).await
+                self.at = (self.at + 1) % self.keys.len().max(1);
+                self.on_lease(self.at, Kind::Extend).await
             }
             Workload::Read => {
                 let at = self.draws.next(&mut self.dice);
@@ -190,10 +188,10 @@ impl Worker {
     }
 
     fn key(&self, at: usize) -> Key {
-        self.places.get(at).map_or(Key::EMPTY, |place| place.key.clone())
+        self.keys.get(at).cloned().unwrap_or_default()
     }
 
-    async fn acquire(&mut self, at: usize) -> Result<(), Error> {
+    async fn acquire(&mut self, at: usize) -> Result<Lease, Error> {
         let plan = &self.load.plan;
         let ttl = if plan.expire {
             let end = self.load.since.after(plan.ttl.into());
@@ -206,26 +204,20 @@ impl Worker {
         if plan.workload == Workload::Queue {
             lock = lock.wait(plan.timeout);
         }
-        let lease = lock.lease().await?;
-        if let Some(place) = self.places.get_mut(at) {
-            place.lease = Some(lease);
-        }
-        Ok(())
-    }
-
-    async fn release(&mut self, at: usize) -> Result<(), Error> {
-        match self.places.get_mut(at).and_then(|place| place.lease.take()) {
-            Some(lease) => lease.release().await.map(drop),
-            None => Ok(()),
-        }
+        lock.lease().await
     }
 
     /// An operation on a held key. One that was lost is acquired anew.
     async fn on_lease(&mut self, at: usize, kind: Kind) -> (Kind, Result<(), Error>) {
         let (ttl, value) = (self.load.plan.ttl, self.value.clone());
-        let Some(place) = self.places.get_mut(at) else { return (kind, Ok(())) };
-        let Some(lease) = &mut place.lease else {
-            return (Kind::Acquire, self.acquire(at).await);
+        let Some(Some(lease)) = self.leases.get_mut(at) else {
+            let acquired = self.acquire(at).await;
+            let kept = acquired.map(|lease| {
+                if let Some(place) = self.leases.get_mut(at) {
+                    *place = Some(lease);
+                }
+            });
+            return (Kind::Acquire, kept);
         };
         let result = match kind {
             Kind::Update => lease.update(value, None).await.map(drop),
@@ -233,18 +225,16 @@ impl Worker {
                 lease.extend(ttl).await.map(drop)
             }
         };
-        if let Err(Error::Refused(_)) = result {
-            place.lease = None;
+        if let (Err(Error::Refused(_)), Some(place)) = (&result, self.leases.get_mut(at)) {
+            *place = None;
         }
         (kind, result)
     }
 
     /// Releases what is held. What fails ends by itself.
     async fn tidy(&mut self) {
-        for place in &mut self.places {
-            if let Some(lease) = place.lease.take()
-                && lease.release().await.is_err()
-            {
+        for lease in self.leases.drain(..).chain([self.held.take()]).flatten() {
+            if lease.release().await.is_err() {
                 return;
             }
         }

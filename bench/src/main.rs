@@ -69,7 +69,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let ran = match CommandLine::parse().command {
+    let command = CommandLine::parse().command;
+    if let Err(error) = stage::end_when_told() {
+        note(&error.to_string());
+        return ExitCode::FAILURE;
+    }
+    let ran = match command {
         Command::Compare { leasehold, in_flight, seconds, rounds } => {
             let leasehold = leasehold.canonicalize();
             leasehold.and_then(|leasehold| {

@@ -6,10 +6,14 @@ use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use leasehold_client::clock;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::system::{System, Workload};
 
@@ -27,8 +31,41 @@ pub(crate) struct Cluster {
     folder: TempDir,
 }
 
+/// Those that run, for the case that this process is told to end.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Ends what runs, and this process, as soon as it is told to.
+pub(crate) fn end_when_told() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::spawn(move || {
+        runtime.block_on(told());
+        for pid in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) {
+                // One that is gone already is as wanted.
+                kill_process(pid, Signal::KILL).unwrap_or_default();
+            }
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+async fn told() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
+        let pids = self.pids();
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| !pids.contains(pid));
         for child in &mut self.children {
             // One that is gone already is as wanted.
             drop(child.kill());
@@ -66,7 +103,9 @@ impl Cluster {
         let output = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = output.current_dir(self.folder.path()).spawn();
         let missing = |error| io::Error::other(format!("cannot start {program}: {error}"));
-        self.children.push(child.map_err(missing)?);
+        let child = child.map_err(missing)?;
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child.id());
+        self.children.push(child);
         Ok(())
     }
 

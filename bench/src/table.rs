@@ -133,7 +133,7 @@ impl Bench<'_> {
         let (half, least) = (done.len() / 2, done.iter().copied().fold(f64::INFINITY, f64::min));
         // The second in which it hung belongs to neither side.
         let mean = |part: &[f64]| part.iter().sum::<f64>() / (part.len().max(1) as f64);
-        let before = mean(done.get(1..half.saturating_sub(1)).unwrap_or_default());
+        let before = mean(done.get(..half.saturating_sub(1)).unwrap_or_default());
         let after = mean(done.get(half + 1..).unwrap_or_default());
         Ok(format!(
             "{:.0} % ({before:.0} before, {after:.0} after, the worst second {least:.0}; {})",
@@ -145,7 +145,7 @@ impl Bench<'_> {
     /// The worst second of an open loop while so many leases end.
     fn expiring(&self, leases: u64) -> io::Result<String> {
         let number_of = leases.to_string();
-        let args = ["hold", "--expire", "--keys", &number_of, "--in-flight", "256", "--ttl", "2m"];
+        let args = ["hold", "--expire", "--keys", &number_of, "--in-flight", "256", "--ttl", "90s"];
         let mut holder = self.start(&[&args[..], &["--prefix", "held/"]].concat())?;
         let mut said = String::new();
         let out = holder.stdout.as_mut().ok_or_else(|| io::Error::other("no output"))?;

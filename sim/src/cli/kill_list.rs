@@ -52,25 +52,25 @@ const fn noticed(rule: Rule) -> Noticed {
         Rule::NeverShorter | Rule::UpdateLease | Rule::RetryUnknown | Rule::RetryLastOp => {
             Noticed::By(Everything, 100)
         }
-        Rule::Belief => Noticed::By(Drift, 100),
-        Rule::Floor | Rule::Unanimity => Noticed::By(Everything, 400),
-        Rule::WriteBack | Rule::SettleExpired => Noticed::By(Everything, 600),
-        Rule::ImpliedPromise => Noticed::By(Late, 400),
+        Rule::Belief | Rule::ClockAfterReceive => Noticed::By(Drift, 100),
         Rule::Joining | Rule::Aged => Noticed::By(Restart, 200),
+        Rule::EpochSync => Noticed::By(Membership, 200),
+        Rule::Waited => Noticed::By(Waits, 200),
+        Rule::Floor | Rule::Unanimity | Rule::LockDelay => Noticed::By(Everything, 400),
+        Rule::WriteBack | Rule::SettleExpired => Noticed::By(Everything, 600),
+        Rule::ImpliedPromise => Noticed::By(Late, 600),
+        Rule::ForgetAll => Noticed::By(Forgetting, 800),
+        Rule::Chains => Noticed::By(Late, 1_000),
         Rule::Ceiling => Noticed::By(Disk, 1_000),
-        Rule::LockDelay => Noticed::By(Everything, 400),
-        Rule::ForgetAll => Noticed::By(Forgetting, 5_000),
-        Rule::Horizon => Noticed::By(Forgetting, 20_000),
-        Rule::Quiesce | Rule::Sources | Rule::Freshness => Noticed::By(Restart, 40_000),
-        Rule::EpochSync => Noticed::By(Membership, 5_000),
-        Rule::Chains => Noticed::By(Late, 20_000),
-        Rule::Waited => Noticed::By(Waits, 20_000),
-        Rule::ClockAfterReceive => Noticed::By(Drift, 20_000),
-        Rule::OwnPromise
+        Rule::Sources => Noticed::By(Restart, 2_000),
+        Rule::Quiesce
+        | Rule::Freshness
+        | Rule::Horizon
+        | Rule::SyncInHorizon
+        | Rule::OwnPromise
         | Rule::RetryFloor
         | Rule::RetryLowest
         | Rule::ImpliedAge
-        | Rule::SyncInHorizon
         | Rule::AgeFromPromise
         | Rule::OpTimeout
         | Rule::ActiveIn

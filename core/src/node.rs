@@ -11,6 +11,7 @@ pub use reading::View;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use crate::acceptor::Acceptor;
 use crate::ballot::Ballot;
@@ -74,6 +75,45 @@ pub struct Node {
     answers: VecDeque<(Origin, Outcome)>,
     /// What changed in the records, on its way to those who watch; empty between inputs.
     events: Vec<Event>,
+}
+
+/// What a node's later answers depend on: two nodes of the same hash, told the same from now on, answer the same. Left
+/// out are the settings, the last reading of the clock (the next one counts), and what the clocks of others look like.
+/// It is for those who search all states, and has no meaning across versions.
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            settings: _,
+            seed: _,
+            now: _,
+            rates: _,
+            clock,
+            disk,
+            peers,
+            sync,
+            founding,
+            membership,
+            acceptor,
+            staging,
+            copying,
+            learned,
+            senders,
+            feeder,
+            coordinator,
+            relays,
+            waiters,
+            draining,
+            tell_at,
+            told,
+            post,
+            answers,
+            events,
+        } = self;
+        (clock, disk, peers, sync, founding, membership).hash(state);
+        (acceptor, staging, copying, learned, senders, feeder).hash(state);
+        (coordinator, relays, waiters, draining, tell_at, told).hash(state);
+        (post, answers, events).hash(state);
+    }
 }
 
 impl Node {

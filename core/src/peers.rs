@@ -4,6 +4,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use crate::hash;
 use crate::members::{ClusterId, Config, Epoch, NodeId};
@@ -16,7 +17,7 @@ pub(crate) const STANDING_EVERY: Span = Span::from_secs(1);
 /// Who was not heard for this long is not there, as far as housekeeping goes.
 const SILENT_AFTER: Span = Span::from_millis(2_500);
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
     up: bool,
     standing: Standing,
@@ -27,7 +28,16 @@ struct Known {
     heard_at: Option<Instant>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Without the times at which others were heard: only housekeeping looks at them, for what a peer that said how it is
+/// said in time.
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { up, standing, epoch, boot, heard_at: _ } = self;
+        (up, standing, epoch, boot).hash(state);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Peers {
     pub(crate) me: NodeId,
     cluster: ClusterId,
@@ -35,6 +45,20 @@ pub(crate) struct Peers {
     /// This node's place among the masters.
     place: Option<usize>,
     known: BTreeMap<NodeId, Known>,
+}
+
+/// Somebody who was only heard, and has said nothing of itself, is as good as unknown.
+impl Hash for Peers {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { me, cluster, config, place, known } = self;
+        (me, cluster, config, place).hash(state);
+        let silent = Known::default();
+        let said =
+            |k: &Known| (k.up, k.standing, k.boot) != (silent.up, silent.standing, silent.boot);
+        for known in known.iter().filter(|(_, known)| said(known)) {
+            known.hash(state);
+        }
+    }
 }
 
 impl Peers {

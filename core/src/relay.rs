@@ -5,6 +5,7 @@
 //! tell. What is left out is like loss. Names are forgotten in a crash; so a forward names the home's boot, too.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::hash::{Hash, Hasher};
 
 use hashbrown::HashMap;
 
@@ -73,6 +74,13 @@ pub(crate) struct Relays {
     names: BTreeMap<NodeId, Names>,
     /// How many of the relayed are locks that queue for their key.
     queueing: usize,
+}
+
+impl Hash for Relays {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { relayed, timers, names, by_name: _, by_ticket: _, queueing: _ } = self;
+        (relayed, timers, names).hash(state);
+    }
 }
 
 impl Relays {

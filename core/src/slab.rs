@@ -6,6 +6,7 @@
 )]
 
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 use core::ops::{Index, IndexMut};
 
 use hashbrown::HashTable;
@@ -59,7 +60,7 @@ impl<T> Row<T> {
         self.0.get_mut(slot >> PIECE_BITS)?.get_mut(slot % PIECE)
     }
 
-    fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().flatten()
     }
 }
@@ -87,6 +88,15 @@ impl<T> IndexMut<Slot> for Row<T> {
 pub(crate) struct Slab<T> {
     places: Row<Option<T>>,
     empty: Vec<Slot>,
+}
+
+/// The things and where they stand. In which order empty places are taken again changes nothing but numbers.
+impl<T: Hash> Hash for Slab<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for taken in self.iter() {
+            taken.hash(state);
+        }
+    }
 }
 
 impl<T> Slab<T> {
@@ -171,6 +181,12 @@ pub(crate) struct Shelf<T> {
     slab: Slab<T>,
     index: HashTable<Slot>,
     hasher: Seeded,
+}
+
+impl<T: Hash> Hash for Shelf<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.slab.hash(state);
+    }
 }
 
 impl<T: Keyed> Shelf<T> {

@@ -11,6 +11,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use crate::slab::{Row, Slot};
 use crate::time::Instant;
@@ -50,7 +51,7 @@ impl Timer {
 }
 
 /// Timers by slot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wheel {
     timers: Row<Timer>,
     /// The first timer of each bucket, level by level, and of those that fire now.
@@ -66,6 +67,15 @@ pub(crate) struct Wheel {
 const LAST_TICK: u64 = (1 << (u64::BITS - BUCKET_BITS)) - 1;
 /// No tick at all.
 const NEVER: u64 = u64::MAX;
+
+/// When what fires: how the wheel is laid out at the moment is nobody's business.
+impl Hash for Wheel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for (slot, timer) in self.timers.iter().enumerate().filter(|(_, t)| t.bucket() != UNSET) {
+            (slot, timer.tick()).hash(state);
+        }
+    }
+}
 
 impl Wheel {
     pub(crate) fn new(now: Instant) -> Self {

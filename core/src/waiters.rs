@@ -5,6 +5,7 @@
 #![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
 
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use hashbrown::HashMap;
 
@@ -27,7 +28,7 @@ struct Waiter {
 }
 
 /// All that wait for one key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Room {
     key: Key,
     waiters: Vec<Slot>,
@@ -46,6 +47,13 @@ pub(crate) struct Waiters {
     timers: Wheel,
     by_ticket: HashMap<Ticket, Slot, Numbers>,
     per_key: usize,
+}
+
+impl Hash for Waiters {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { rooms, waiters, timers, by_ticket: _, per_key: _ } = self;
+        (rooms, waiters, timers).hash(state);
+    }
 }
 
 impl Waiters {

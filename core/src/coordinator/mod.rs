@@ -21,6 +21,7 @@ mod waiting;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use hashbrown::HashMap;
 
@@ -95,7 +96,7 @@ struct Query {
 }
 
 /// Where the operations of one key are worked on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Desk {
     key: Key,
     /// The task being worked on. A write may go on without one after its task's patience ended.
@@ -174,6 +175,14 @@ pub(crate) struct Coordinator {
     queueing: usize,
     jitter: Jitter,
     tally: Tally,
+}
+
+/// What it works on. The indices follow from that.
+impl Hash for Coordinator {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { desks, desk_timers, tasks, task_timers, turns, ready, jitter, .. } = self;
+        (desks, desk_timers, tasks, task_timers, turns, ready, jitter).hash(state);
+    }
 }
 
 impl Coordinator {

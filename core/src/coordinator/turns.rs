@@ -15,7 +15,7 @@ pub(super) enum Turn {
 }
 
 /// The rounds under way, by number.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Turns {
     /// The number of the first in the queue.
     first: u64,

@@ -25,6 +25,7 @@ pub mod client;
 pub mod clock;
 pub mod dice;
 mod disk;
+pub mod explore;
 pub mod fault;
 pub mod film;
 pub mod focus;

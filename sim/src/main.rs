@@ -25,6 +25,8 @@ enum Wanted {
     Replay(cli::replay::Replay),
     /// Cut a failing seed down to the few things that it takes, and write those down as a scenario.
     Shrink(cli::replay::Shrink),
+    /// Try everything that can happen in small worlds. Ends with one line of JSON; exits 1 if there was a violation.
+    Explore(cli::explore::Explore),
     /// List the rules that can be taken out.
     Faults,
     /// Take out one rule after the other, and show how soon that is noticed. Exits 1 if one is not.
@@ -37,6 +39,9 @@ fn main() -> ExitCode {
         Wanted::Resume(resume) => cli::campaign::resume(&resume),
         Wanted::Replay(wanted) => cli::replay::replay(&wanted),
         Wanted::Shrink(wanted) => cli::replay::shrink(&wanted),
+        Wanted::Explore(wanted) => {
+            cli::faults::with_rule_out(wanted.without, || cli::explore::run(&wanted))
+        }
         Wanted::Faults => cli::faults::list(),
         Wanted::KillList(wanted) => cli::kill_list::kill_list(&wanted),
     };

@@ -1,6 +1,7 @@
 //! The commands, one module each, and the values they share.
 
 pub(crate) mod campaign;
+pub(crate) mod explore;
 pub(crate) mod faults;
 pub(crate) mod kill_list;
 pub(crate) mod replay;

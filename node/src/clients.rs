@@ -354,7 +354,10 @@ async fn write(
         written = write => match written {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(words(error)),
-            None => Err("the client does not read".into()),
+            None => {
+                context.counters.clients_dropped.add(1);
+                Err("the client does not read".into())
+            }
         },
         () = outbox.closed() => Err("closed by the driver".into()),
     }

@@ -1,6 +1,8 @@
 //! A whole cluster in one process, on loopback and in memory, for development and tests.
 
 use std::fmt;
+use std::future::Future;
+use std::task::{Context, Poll};
 
 use leasehold_core::{NotDone, Outcome, Span, Standing};
 
@@ -79,6 +81,17 @@ impl Dev {
     #[must_use]
     pub fn into_nodes(self) -> Vec<Running> {
         self.nodes
+    }
+
+    /// Waits until a node has ended by itself, which it only does when something is badly wrong.
+    pub async fn ended(&mut self) {
+        let ends = self.nodes.iter_mut().map(|node| Box::pin(node.ended()));
+        let mut ends: Vec<_> = ends.collect();
+        let any = |cx: &mut Context<'_>| {
+            let ended = ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready());
+            if ended { Poll::Ready(()) } else { Poll::Pending }
+        };
+        std::future::poll_fn(any).await;
     }
 
     /// Ends all nodes.

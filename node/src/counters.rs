@@ -43,6 +43,12 @@ pub struct Counters {
     pub requests_shed: Counter,
     /// Times that certificates or tokens changed and could not be used.
     pub reloads_failed: Counter,
+    /// Times that this process stood still for more than a second.
+    pub pauses: Counter,
+    /// Times that the wall clock was set by more than a second.
+    pub wall_clock_jumps: Counter,
+    /// Times that the monotonic clock went back, which it must not.
+    pub clock_went_back: Counter,
     /// Writes of the node file that failed.
     pub writes_failed: Counter,
     /// Watches that were cut off because their client did not read as fast as things changed.

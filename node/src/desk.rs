@@ -130,6 +130,11 @@ impl Desk {
         self.pending.len()
     }
 
+    /// The names of requests that are not answered yet.
+    pub(crate) fn tickets(&self) -> Vec<Ticket> {
+        self.pending.keys().copied().collect()
+    }
+
     /// Clients that are there.
     pub(crate) fn connections(&self) -> usize {
         self.connections.len()

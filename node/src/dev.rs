@@ -43,7 +43,7 @@ async fn cluster(options: DevOptions) -> io::Result<ExitCode> {
         () = signals.stop() => return Ok(exit::DONE),
         started = dev(options) => started,
     };
-    let cluster = match started {
+    let mut cluster = match started {
         Ok(cluster) => cluster,
         Err(error) => {
             error!("{error}");
@@ -54,7 +54,14 @@ async fn cluster(options: DevOptions) -> io::Result<ExitCode> {
         }
     };
     announce(&cluster)?;
-    signals.stop().await;
+    tokio::select! {
+        biased;
+        () = signals.stop() => {}
+        () = cluster.ended() => {
+            error!("a node has come to an end by itself; this is a defect");
+            return Ok(exit::FAILED);
+        }
+    }
     cluster.shutdown().await;
     Ok(exit::DONE)
 }

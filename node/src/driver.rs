@@ -8,6 +8,8 @@
 mod mail;
 mod members;
 mod notices;
+mod stillness;
+mod stopping;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use self::notices::Change;
+use self::stillness::Clocks;
+use self::stopping::Stopping;
 use crate::amending::Amending;
 use crate::clients::ClientArrival;
 use crate::clock::Clock;
@@ -45,9 +49,6 @@ const WAITERS: usize = 1_000;
 /// Requests that waited longer for their turn are refused. Whoever has to wait for seconds before anything is begun had
 /// better ask another node, and answering so is much quicker than doing it.
 const BEHIND: Span = Span::from_secs(1);
-/// A node that stops waits no longer for the requests that it has begun.
-const DRAIN: Span = Span::from_secs(3);
-
 /// What the driver hears from the rest of the node.
 #[derive(Debug)]
 pub(crate) enum Control {
@@ -123,7 +124,8 @@ pub(crate) struct Driver {
     watches: Watches,
     amending: Amending,
     post: PostOffice,
-    stopping: Option<Instant>,
+    clocks: Clocks,
+    stopping: Option<Stopping>,
 }
 
 impl Driver {
@@ -139,6 +141,7 @@ impl Driver {
         let (pages, watches) = (PAGES, Watches::default());
         let amending = Amending::default();
         let post = PostOffice::new(parts.peers.identity().boot);
+        let clocks = Clocks::new(now, parts.clock.wall());
         let mut driver = Self {
             parts,
             effects,
@@ -148,6 +151,7 @@ impl Driver {
             watches,
             amending,
             post,
+            clocks,
             stopping: None,
         };
         driver.settle(now);
@@ -160,8 +164,9 @@ impl Driver {
         loop {
             self.wait(&mut inputs, &mut arrived).await;
             let now = self.parts.clock.now();
+            let now = self.steady(now);
             self.batch(now, &mut arrived);
-            if self.stopping.is_some_and(|until| until <= now || self.parts.desk.pending() == 0) {
+            if self.has_stopped(now) {
                 return;
             }
         }
@@ -174,7 +179,7 @@ impl Driver {
             self.parts.core.deadline(),
             self.parts.founding.deadline(),
             self.amending.deadline(),
-            self.stopping,
+            self.stopping.as_ref().map(Stopping::deadline),
         ];
         let due = async {
             match deadlines.into_iter().flatten().min() {
@@ -329,15 +334,7 @@ impl Driver {
                     debug!("nobody measures this node any more");
                 }
             }
-            Control::Stop if self.stopping.is_some() => {}
-            Control::Stop => {
-                info!("stopping");
-                self.handle(now, Input::Drain);
-                for ticket in self.parts.founding.take_all() {
-                    self.parts.desk.reply(ticket, Outcome::NotDone(NotDone::Draining));
-                }
-                self.stopping = Some(now.after(DRAIN));
-            }
+            Control::Stop => self.stop(now),
         }
     }
 
@@ -355,12 +352,17 @@ impl Driver {
                     let call = Some(call);
                     self.parts.desk.push(connection, &NodeItem::NotAllowed { call, why });
                 }
-                let behind = now.since(at) > BEHIND;
+                let refusal = if self.stopping.is_some() {
+                    Some(NotDone::Draining)
+                } else {
+                    // This node does not keep up.
+                    let behind = now.since(at) > BEHIND;
+                    behind.then_some(NotDone::Limit(Limit::Operations))
+                };
                 for item in items {
-                    if behind {
-                        self.shed(now, connection, item);
-                    } else {
-                        self.client_item(now, connection, item);
+                    match refusal {
+                        Some(reason) => self.refuse(now, connection, item, reason),
+                        None => self.client_item(now, connection, item),
                     }
                 }
             }
@@ -372,19 +374,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    /// This node does not keep up: what its clients ask for is refused before anything was done about it. What else they
-    /// say helps.
-    fn shed(&mut self, now: Instant, connection: u64, item: ClientItem) {
-        let ClientItem::Request { call, request } = item else {
-            return self.client_item(now, connection, item);
-        };
-        let counters = &self.parts.counters;
-        counters.requests_shed.add(1);
-        counters.metrics.ended(Op::of(&request.action), Ending::NotDone);
-        let outcome = Outcome::NotDone(NotDone::Limit(Limit::Operations));
-        self.parts.desk.push(connection, &NodeItem::Reply { call, outcome });
     }
 
     fn client_item(&mut self, now: Instant, connection: u64, item: ClientItem) {

@@ -212,18 +212,22 @@ impl Server {
             counters: Arc::clone(&counters),
             watch_queue: bytes(config.limits.client_queue) / WATCH_PART,
         };
+        let (client_addr, peer_addr) = (listeners.client_addr, listeners.peer_addr);
+        let http_addr = listeners.http_addr();
+        let (doors, others) = accept(listeners, client_context, peer_context, http_context);
         Ok(Running {
             clock,
-            client_addr: listeners.client_addr,
-            peer_addr: listeners.peer_addr,
+            client_addr,
+            peer_addr,
             counters,
             secure,
             control,
             all_gone,
             driver: Task::start(Driver::new(parts, now).run(inputs)),
-            http_addr: listeners.http_addr(),
+            http_addr,
             closing,
-            listeners: accept(listeners, client_context, peer_context, http_context),
+            doors,
+            listeners: others,
             keeper: keeper_task,
         })
     }
@@ -244,6 +248,8 @@ pub struct Running {
     /// Closed when the last connection of a client is gone.
     all_gone: mpsc::Receiver<()>,
     driver: Task,
+    /// Ends first: whoever connects to a node that stops would have to go on at once.
+    doors: Task,
     listeners: Vec<Task>,
     keeper: Option<Task>,
 }
@@ -314,7 +320,11 @@ impl Running {
 
     /// Hands back what queues, finishes what is under way, and ends, within a few seconds.
     pub async fn shutdown(mut self) {
-        self.stop().await;
+        self.doors.stop().await;
+        // Not by way of the whole of `self`, of which the doors are gone.
+        if self.control.send(Control::Stop).await.is_err() {
+            debug!("this node has ended already");
+        }
         if self.clock.limit(END, self.driver.wait()).await.is_none() {
             warn!("the driver did not come to its end");
         }
@@ -335,22 +345,21 @@ impl Running {
     }
 }
 
-/// The tasks that accept connections.
+/// The task that accepts connections of clients, and those that accept others or keep files fresh.
 fn accept(
     listeners: Listeners,
     clients: Arc<clients::Context>,
     peers: Arc<peers::Context>,
     http: Arc<http::Context>,
-) -> Vec<Task> {
-    let mut tasks = vec![
+) -> (Task, Vec<Task>) {
+    let mut others = vec![
         Task::start(secure::keep_fresh(Arc::clone(&clients.secure), clients.clock)),
-        Task::start(clients::listen(clients, listeners.client)),
         Task::start(peers::listen(peers, listeners.peer)),
     ];
     if let Some((listener, _)) = listeners.http {
-        tasks.push(Task::start(http::listen(http, listener)));
+        others.push(Task::start(http::listen(http, listener)));
     }
-    tasks
+    (Task::start(clients::listen(clients, listeners.client)), others)
 }
 
 /// Where the node file is kept, what is in it, and the task that writes it.

@@ -270,4 +270,40 @@ mod tests {
         let both = fault("[node]\nnam = 'a'\n[limits]\nrecords = ''");
         assert_eq!(both.lines().count(), 2, "{both}");
     }
+
+    const EXAMPLE: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/leasehold.toml"));
+
+    #[test]
+    fn the_example_file_names_every_key_and_its_default() {
+        // A default stands behind `#` without a space, an example behind one with a space.
+        let all: Vec<&str> =
+            EXAMPLE.lines().map(|line| line.strip_prefix('#').unwrap_or(line)).collect();
+        let is_setting =
+            |line: &&&str| !line.starts_with(' ') && line.contains(" = ") || line.starts_with('[');
+        let defaults = all.iter().filter(is_setting).copied().collect::<Vec<_>>().join("\n");
+        let loaded = load(&sources(&defaults)).unwrap();
+        let shown = |config: &Config, key: &Key| (key.show)(config).map(|value| value.to_string());
+        for key in KEYS {
+            let name = format!("{}.{}", key.section, key.name);
+            let spelled = format!("{} = ", key.name);
+            let section = EXAMPLE.split(&format!("\n[{}]\n", key.section)).nth(1).unwrap();
+            let section = section.split("\n[").next().unwrap();
+            assert!(
+                section
+                    .lines()
+                    .any(|line| line.trim_start_matches(['#', ' ']).starts_with(&spelled)),
+                "{name}"
+            );
+            if matches!(loaded.origin(key.section, key.name), Origin::File(_))
+                && !["node.name", "node.data_dir", "cluster.masters"].contains(&name.as_str())
+            {
+                assert_eq!(shown(&loaded.config, key), shown(&Config::default(), key), "{name}");
+            } else if shown(&Config::default(), key).is_some() {
+                assert!(["node.name", "cluster.masters"].contains(&name.as_str()), "{name}");
+            }
+        }
+        // As it is, it is a configuration, too.
+        load(&sources(EXAMPLE)).unwrap();
+    }
 }

@@ -32,6 +32,11 @@ impl Server {
         self.0.id()
     }
 
+    /// Waits for its end, and gives back the exit code.
+    pub(crate) fn end(mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+
     /// What it says on standard output up to the line `ready`.
     pub(crate) fn ready(&mut self) -> Vec<String> {
         let out = BufReader::new(self.0.stdout.take().unwrap());

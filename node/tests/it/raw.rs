@@ -120,6 +120,13 @@ impl Raw {
         }
     }
 
+    /// Says hello as a client. Whether that was welcome.
+    pub(crate) async fn hello(&mut self) -> bool {
+        let hello = ClientHello { versions: VERSIONS, credential: None, name: "a test".to_owned() };
+        self.send(&[ClientItem::Hello(hello)]).await;
+        matches!(self.next().await, Some(NodeItem::Welcome(_)))
+    }
+
     /// The next item that is no news about the topology.
     pub(crate) async fn answer(&mut self) -> Option<NodeItem> {
         loop {

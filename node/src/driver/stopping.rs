@@ -84,7 +84,10 @@ impl Driver {
             | ClientItem::LocalRead { .. }
             | ClientItem::List { .. }
             | ClientItem::Waiting { .. }
-            | ClientItem::Watch { .. }) => return self.client_item(now, connection, other),
+            | ClientItem::Watch { .. }
+            | ClientItem::Host { .. }
+            | ClientItem::Post { .. }
+            | ClientItem::Receipt { .. }) => return self.client_item(now, connection, other),
         };
         let counters = &self.parts.counters;
         counters.metrics.ended(op, Ending::NotDone);

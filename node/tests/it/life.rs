@@ -132,12 +132,24 @@ impl Caller {
     }
 
     /// Locks, changes and releases, over and over.
+    ///
+    /// A sending that lay in the buffers of a node that stood still may be granted when nobody awaits it any more. It is
+    /// released at once, and until then in the way of the next lock.
     async fn cycle(self, key: String) -> Result<(), String> {
         while self.goes_on() {
             let lock = |client: &Client| -> Call<Lease> {
                 Box::pin(client.lock(key.as_str()).value("me").ttl(TTL).lease())
             };
-            let token = self.until_done("a lock", lock).await?.token();
+            let lease = loop {
+                match self.until_done("a lock", lock).await {
+                    Err(why) if why.contains("refused: held by me") && self.goes_on() => {
+                        self.again.fetch_add(1, Ordering::Relaxed);
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    lease => break lease?,
+                }
+            };
+            let token = lease.token();
             let owner = Owner { value: None, token: Some(token) };
             let update =
                 |client: &Client| client.update(key.as_str(), owner.clone(), "mine").into_future();

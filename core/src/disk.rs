@@ -12,6 +12,8 @@ use crate::message::Body;
 
 /// By how much the ceiling is raised at a time: a minute's worth of counter.
 const RAISE: u64 = 60_000_000;
+/// The highest ceiling. Only a peer that does not follow the protocol brings a counter near it.
+const HIGHEST: u64 = COUNTER_END - 1;
 
 /// What may happen once a version of the file is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,14 +65,18 @@ impl Disk {
     /// Sees to it that the ceiling is well above `counter`, which is near the highest in use.
     pub(crate) fn keep_above(&mut self, counter: u64) {
         if counter >= self.raise_at() {
-            self.file.ceiling = counter.saturating_add(RAISE).min(COUNTER_END - 1);
+            self.file.ceiling = counter.saturating_add(RAISE).min(HIGHEST);
             self.dirty = true;
         }
     }
 
-    /// Below which counter [`Disk::keep_above`] has nothing to do.
+    /// Below which counter [`Disk::keep_above`] has nothing to do. A ceiling that cannot be raised stays where it is.
     pub(crate) const fn raise_at(&self) -> u64 {
-        self.file.ceiling.saturating_sub(RAISE / 2)
+        if self.file.ceiling >= HIGHEST {
+            u64::MAX
+        } else {
+            self.file.ceiling.saturating_sub(RAISE / 2)
+        }
     }
 
     /// Changes the file, and does `then` once that is on disk.

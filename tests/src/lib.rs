@@ -10,6 +10,7 @@
 //! * [`stage`] carries commands out: it plays the clients and their operation ids.
 //! * [`world`] is the nodes, the network, the disks and the time.
 //! * [`hazards`] reads the table that says which transcript goes red without which rule.
+//! * [`bodies`] is what the fuzzer runs.
 //! * [`talk`] puts messages into words, [`show`] what they consist of, answers and events.
 //!
 //! ```
@@ -22,6 +23,7 @@
 //! # Ok::<(), String>(())
 //! ```
 
+pub mod bodies;
 pub mod hazards;
 pub mod script;
 pub mod show;

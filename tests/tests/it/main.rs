@@ -5,6 +5,8 @@ mod arbitrary;
 #[cfg(test)]
 mod arithmetic;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod hazards;
 #[cfg(test)]
 mod node_file;

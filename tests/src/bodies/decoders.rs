@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use leasehold_core::wire::{self, ClientItem, Frame, Item, Malformed, NodeItem, PeerItem};
 use leasehold_node::Config;
 use leasehold_node::config::{ConfigError, Loaded, Sources};
+use leasehold_sim::written;
 
 /// Bytes on a link between two nodes.
 pub fn peer_frames(bytes: &[u8]) {
@@ -48,6 +49,19 @@ pub fn configuration(bytes: &[u8]) {
                 "a refusal says why"
             );
         }
+    }
+}
+
+/// Bytes that are said to be a scenario of the simulator.
+pub fn scenario(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    match written::read(text) {
+        Ok(scenario) => {
+            let shown = written::show(&scenario);
+            let again = written::read(&shown).map(|again| written::show(&again));
+            assert_eq!(again.as_deref().ok(), Some(shown.as_str()), "a scenario comes back");
+        }
+        Err(unreadable) => assert!(!unreadable.to_string().is_empty(), "a refusal says why"),
     }
 }
 

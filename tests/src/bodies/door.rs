@@ -343,7 +343,7 @@ impl Play {
                         self.network.push((from, to, message));
                     }
                 }
-                Effect::Persist(mark, file) => self.machines[n].unwritten.push((mark, file)),
+                Effect::Persist(mark, file) => self.machines[n].unwritten.push((mark, *file)),
                 Effect::Reply { ticket, outcome } => self.reply(n, ticket, &outcome),
                 Effect::Event(_) => {}
             }

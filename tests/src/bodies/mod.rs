@@ -14,7 +14,7 @@ mod door;
 mod oracle;
 mod stranger;
 
-pub use decoders::{client_frames, configuration, node_file, node_frames, peer_frames};
+pub use decoders::{client_frames, configuration, node_file, node_frames, peer_frames, scenario};
 pub use door::door;
 pub use stranger::stranger;
 
@@ -22,13 +22,14 @@ pub use stranger::stranger;
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All bodies.
-pub const BODIES: [Body; 7] = [
+pub const BODIES: [Body; 8] = [
     ("client_frames", client_frames),
     ("configuration", configuration),
     ("door", door),
     ("node_file", node_file),
     ("node_frames", node_frames),
     ("peer_frames", peer_frames),
+    ("scenario", scenario),
     ("stranger", stranger),
 ];
 

@@ -38,7 +38,7 @@ fn every_body_is_a_fuzz_target() {
     assert_eq!(found, BODIES.map(|(name, _)| name.to_owned()));
 }
 
-/// Runs every body but those of slow steps with this many strings of bytes.
+/// Runs a body with this many strings of bytes.
 fn by_chance(name: &str, cases: u32, longest: usize) {
     let (_, body) = BODIES.into_iter().find(|(body, _)| *body == name).unwrap();
     let config = Config { cases, failure_persistence: None, ..Config::default() };
@@ -62,7 +62,9 @@ fn a_node_stands_upright_whatever_its_peers_say() {
 
 #[test]
 fn decoders_survive_any_bytes() {
-    for name in ["client_frames", "configuration", "node_file", "node_frames", "peer_frames"] {
+    for name in
+        ["client_frames", "configuration", "node_file", "node_frames", "peer_frames", "scenario"]
+    {
         by_chance(name, 1_000, 300);
     }
 }

@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::question::{Orphan, Question, Reply};
 use crate::registry::{self, Mailbox, Register, Registered, SendError, Target};
 use crate::serve::{Serve, ServerHandle, Serving};
+use crate::survey::{self, Lags, Summary};
 use crate::watch::{Watch, WatchEnd};
 
 /// A connection to a cluster, cheap to clone. Everything ends when the last clone, the last guard
@@ -369,6 +370,24 @@ impl Client {
         let deadline = Self::deadline(self.options().timeout);
         let asked = crate::members::ask_all(self.cluster(), &Question::Status, deadline).await;
         asked.into_iter().map(Into::into).collect()
+    }
+
+    /// How long a lock takes right now, tried on a key that nobody else uses, and how far replicas are behind.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::lock`].
+    pub async fn lag(&self) -> Result<Lags, Error> {
+        survey::lag(self).await
+    }
+
+    /// How much there is, by what every member that can be reached says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if none can be.
+    pub async fn summary(&self) -> Result<Summary, Error> {
+        survey::summary(self).await
     }
 
     /// Puts a question, within the time that calls take at most.

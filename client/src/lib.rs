@@ -9,6 +9,9 @@
 //! a reading taken before the request left, and shortened by what clocks may drift. No answer that comes late and
 //! no network that vanishes can make it longer.
 //!
+//! On top of locks there are elections ([`Election`]), names for mailboxes and messages to them ([`Registration`]), and servers
+//! that run once in a cluster ([`Serve`], [`Fsm`]).
+//!
 //! Where things are: `client` and `operations` are the calls, `exchange` is one call with all its sendings, `cluster`
 //! keeps links and knows homes, `connection` is one connection, [`clock`] the only clock.
 
@@ -38,6 +41,7 @@ mod post;
 mod question;
 mod registry;
 mod serve;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -54,8 +58,8 @@ pub use held::Lost;
 pub use labels::Labels;
 pub use lease::Lease;
 pub use leasehold_core::{
-    Address, Amendment, Bytes, Candidate, ClusterId, Epoch, Heard, Key, MAX_MAIL, Member, NodeId,
-    Owner, Peer, Span, Standing, Status, Token, Trouble, Wants,
+    Address, Amendment, Bytes, Candidate, ClusterId, Epoch, Heard, Key, Lag, MAX_MAIL, Member,
+    NodeId, Owner, Peer, Span, Standing, Status, Token, Trouble, Wants,
 };
 pub use listing::{Listed, Listing};
 pub use operations::{Call, Extend, Lock, Release, Update};
@@ -64,5 +68,6 @@ pub use registry::{
     Mailbox, Message, Register, Registered, Registration, Request, SendError, Target,
 };
 pub use serve::{Context, Fsm, Machine, Serve, ServerHandle, Serving, Stopped};
+pub use survey::{Lags, Summary};
 pub use tls::{Tls, TlsError};
 pub use watch::{Change, Noticed, Watch, WatchEnd};

@@ -209,3 +209,17 @@ async fn a_guard_outlives_its_node_and_a_drop_frees_its_key() {
     assert!(released.confirmed && released.votes.commits >= released.votes.quorum);
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lag_and_summary_tell_how_a_cluster_is() {
+    let cluster = dev(DevOptions { replicas: 1, ..CLUSTER }).await.unwrap();
+    let client = Client::connect(endpoints(&cluster), options()).await.unwrap();
+    let guards = lock_all(&client, 0, 3).await;
+    let lags = client.lag().await.unwrap();
+    assert_eq!((lags.votes.quorum, lags.replicas.len()), (2, 1));
+    let summary = client.summary().await.unwrap();
+    assert_eq!((summary.members, summary.reached), (4, 4));
+    assert!(summary.leases >= 3 && summary.records >= summary.leases, "{summary:?}");
+    drop(guards);
+    cluster.shutdown().await;
+}

@@ -13,6 +13,7 @@ mod binary;
 mod clients;
 mod command_line;
 mod elections;
+mod examples;
 mod guards;
 mod health;
 mod http;

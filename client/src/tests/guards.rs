@@ -8,7 +8,7 @@ use leasehold_core::{
 };
 
 use super::server::{Server, Session};
-use super::{LONG, connect, done, holder, options};
+use super::{LONG, SHORT, connect, done, holder, options};
 use crate::{Client, Error, Guard, Lost, Reason, Refusal, clock};
 
 /// A lease that a test wants to see extended or ended.
@@ -197,6 +197,8 @@ async fn extending_by_hand_and_updating_take_turns_in_one_chain() {
         for _ in 0..2 {
             let (call, request) = session.request().await;
             // Nothing else is on its way before this is answered.
+            let next = tokio::time::timeout(SHORT, session.ask()).await;
+            assert!(next.is_err(), "{next:?} beside {request:?}");
             asked.push(request.action);
             session.reply(call, Outcome::Done(done(7))).await;
         }

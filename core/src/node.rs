@@ -505,9 +505,13 @@ impl Node {
                     Post::Tell { to, tell } => self.send_tell(to, &tell, out),
                 }
             } else if let Some((desk, key, from)) = self.coordinator.next_ready(self.now) {
-                // Without a vote only if this node, being a master, would honour it, too.
+                // Without a vote only if this node, being a master, would honour it, too, and enough of those who would
+                // are there.
                 let voter = self.peers.place().is_some();
-                let short = from.is_some_and(|b| !voter || self.acceptor.implied_by(key, b));
+                let short = from.is_some_and(|(ballot, sent)| {
+                    self.peers.reach_quorum(sent)
+                        && (!voter || self.acceptor.implied_by(key, ballot))
+                });
                 self.coordinate(|coordinator, scene| coordinator.start(scene, desk, short));
             } else if let Some((origin, outcome)) = self.answers.pop_front() {
                 match origin {

@@ -9,6 +9,7 @@ use core::hash::{Hash, Hasher};
 use crate::hash;
 use crate::members::{ClusterId, Config, Epoch, NodeId};
 use crate::request::{Peer, Standing};
+use crate::round::Votes;
 use crate::time::{Instant, Span};
 use crate::view::Heard;
 
@@ -163,6 +164,14 @@ impl Peers {
             None => false,
         };
         masters.filter(|member| votes(member.id)).count()
+    }
+
+    /// Whether as many of these masters as make a quorum are there.
+    pub(crate) fn reach_quorum(&self, of: Votes) -> bool {
+        let Some(config) = &self.config else { return false };
+        let masters = config.masters.iter().enumerate();
+        let there = masters.filter(|(place, member)| of.has(*place) && self.is_up(member.id));
+        there.count() >= config.quorum()
     }
 
     /// Whether `peer` is there.

@@ -282,8 +282,11 @@ impl Coordinator {
     }
 
     /// A desk that can start its next task, with its key and, if it may go on from a chosen write, that write's
-    /// ballot.
-    pub(crate) fn next_ready(&mut self, now: Instant) -> Option<(Slot, &Key, Option<Ballot>)> {
+    /// ballot and the masters that promised along with it.
+    pub(crate) fn next_ready(
+        &mut self,
+        now: Instant,
+    ) -> Option<(Slot, &Key, Option<(Ballot, Votes)>)> {
         while let Some(slot) = self.ready.pop_front() {
             if self.desks.get(slot).is_some_and(|d| d.task.is_none() && !d.queue.is_empty()) {
                 let desk = &self.desks[slot];
@@ -291,7 +294,11 @@ impl Coordinator {
                 let settles = matches!(first, Some(Job::Settle));
                 // What is to be settled must reach all masters, not only those of the last write.
                 let base = desk.base(now, &self.timing).filter(|_| !settles);
-                return Some((slot, &desk.key, base.map(|write| write.base.ballot)));
+                return Some((
+                    slot,
+                    &desk.key,
+                    base.map(|write| (write.base.ballot, write.base.sent)),
+                ));
             }
         }
         None

@@ -270,6 +270,11 @@ impl Write {
         !self.chosen && self.base.sent.without(self.refused.without(self.accepted)).count() < quorum
     }
 
+    /// Whether there are masters that it can never reach: they promised no ballot that it goes on from.
+    pub(super) fn lacks(&self, masters: usize) -> bool {
+        !self.base.voted && self.base.sent.count() < masters
+    }
+
     /// Whether nothing more is to come.
     pub(super) fn is_complete(&self, masters: usize) -> bool {
         self.chosen && self.accepted.count() == masters

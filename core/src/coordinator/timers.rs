@@ -63,6 +63,12 @@ impl Coordinator {
             {
                 self.again(scene, desk);
             }
+            // Those that promised along are not enough any more. Others are asked by a vote only.
+            Phase::Write(write)
+                if now >= write.resend_at && !write.chosen && write.lacks(scene.masters) =>
+            {
+                self.again(scene, desk);
+            }
             Phase::Write(_) => self.write_due(scene, desk),
         }
         // A round that nobody waits for any more ends with its desk.

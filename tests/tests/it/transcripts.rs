@@ -36,6 +36,7 @@ mod pages {
         read_settles,
         repeated,
         restart,
+        short_path,
         unknown,
         waiting,
         members,

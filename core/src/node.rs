@@ -508,9 +508,9 @@ impl Node {
                 // Without a vote only if this node, being a master, would honour it, too, and enough of those who would
                 // are there.
                 let voter = self.peers.place().is_some();
-                let short = from.is_some_and(|(ballot, sent)| {
-                    self.peers.reach_quorum(sent)
-                        && (!voter || self.acceptor.implied_by(key, ballot))
+                let short = from.is_some_and(|base| {
+                    self.peers.reach_quorum(base.sent)
+                        && (!voter || self.acceptor.implied_by(key, base.ballot))
                 });
                 self.coordinate(|coordinator, scene| coordinator.start(scene, desk, short));
             } else if let Some((origin, outcome)) = self.answers.pop_front() {

@@ -37,7 +37,7 @@ use crate::hash::{Numbers, Seeded};
 use crate::members::NodeId;
 use crate::message::{Ask, Tell};
 use crate::request::{Action, Done, KeyRequest, Limit, NotDone, Outcome, Refusal, Ticket};
-use crate::round::{Summary, Vote, Votes, Write};
+use crate::round::{Base, Summary, Vote, Votes, Write};
 use crate::settings::{Settings, Timing};
 use crate::slab::{Keyed, Shelf, Slab, Slot};
 use crate::tally::Tally;
@@ -281,12 +281,9 @@ impl Coordinator {
         }
     }
 
-    /// A desk that can start its next task, with its key and, if it may go on from a chosen write, that write's
-    /// ballot and the masters that promised along with it.
-    pub(crate) fn next_ready(
-        &mut self,
-        now: Instant,
-    ) -> Option<(Slot, &Key, Option<(Ballot, Votes)>)> {
+    /// A desk that can start its next task, with its key and, if it may go on from a chosen write, what that is built
+    /// on.
+    pub(crate) fn next_ready(&mut self, now: Instant) -> Option<(Slot, &Key, Option<Base>)> {
         while let Some(slot) = self.ready.pop_front() {
             if self.desks.get(slot).is_some_and(|d| d.task.is_none() && !d.queue.is_empty()) {
                 let desk = &self.desks[slot];
@@ -294,11 +291,7 @@ impl Coordinator {
                 let settles = matches!(first, Some(Job::Settle));
                 // What is to be settled must reach all masters, not only those of the last write.
                 let base = desk.base(now, &self.timing).filter(|_| !settles);
-                return Some((
-                    slot,
-                    &desk.key,
-                    base.map(|write| (write.base.ballot, write.base.sent)),
-                ));
+                return Some((slot, &desk.key, base.map(|write| write.base)));
             }
         }
         None

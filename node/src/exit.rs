@@ -36,4 +36,12 @@ pub(crate) mod code {
     pub(crate) const CANNOT_CONNECT: u8 = 6;
     /// It did not come about in time.
     pub(crate) const TIMED_OUT: u8 = 7;
+    /// For `exec` and `elect`: there was no key to run the command under.
+    pub(crate) const NOT_ACQUIRED: u8 = 75;
+    /// For `exec` and `elect`: the key was lost while the command ran.
+    pub(crate) const LOST: u8 = 76;
+    /// For `exec` and `elect`: the command, or its process, cannot be run. As shells have it.
+    pub(crate) const CANNOT_RUN: u8 = 126;
+    /// For `exec` and `elect`: there is no such command. As shells have it.
+    pub(crate) const NOT_FOUND: u8 = 127;
 }

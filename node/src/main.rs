@@ -15,7 +15,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// What the exit codes mean, for `--help` and the manual page.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused (held by another, not the owner, not held), 2 usage, 3 certainly \
-not done, 4 outcome unknown, 5 not allowed, 6 cannot connect, 7 timed out waiting.";
+not done, 4 outcome unknown, 5 not allowed, 6 cannot connect, 7 timed out waiting. For exec and elect: 75 could not acquire, 76 lease lost while the \
+command ran, 128+N ended by signal N, otherwise the command's own code.";
 
 /// A quorum lease store without a leader and without a log.
 #[derive(Debug, Parser)]
@@ -44,6 +45,20 @@ enum Command {
     /// A line for each key that is acquired, extended, updated, released or expires. An interrupted watch begins again and
     /// lists what is held then.
     Watch(cli::Watch),
+    /// Runs a command while holding a key
+    ///
+    /// The key is extended in the background, and released when the command has ended; signals are passed on to it. If the
+    /// lease cannot be extended, the command and all processes of its group are sent TERM, and KILL before anybody else can
+    /// have the key. Exits with the command's own code, 128+N if signal N ended it, 75 if the key could not be acquired,
+    /// 76 if it was lost while the command ran.
+    Exec(cli::Exec),
+    /// Stands for election, and leads until it is ended or its command has
+    ///
+    /// Without a command it says so when it leads, and resigns when it is told to end. With one it is like `exec`.
+    Elect(cli::Elect),
+    /// Becomes the command of `exec`
+    #[command(hide = true)]
+    ExecInside(cli::Inside),
     /// Times a lock of its own, and shows how far each replica is behind
     Lag,
     /// Counts what there is: voting masters, leases, records, waiters
@@ -65,6 +80,9 @@ fn main() -> ExitCode {
         Command::Certs(args) => keys::certs(&line.global, &args),
         Command::Token(args) => keys::token(&line.global, &args),
         Command::Watch(args) => cli::watch(&line.global, args),
+        Command::Exec(args) => cli::exec(&line.global, args),
+        Command::Elect(args) => cli::elect(&line.global, args),
+        Command::ExecInside(args) => cli::inside(args),
         Command::Lag => cli::survey(&line.global, cli::Survey::Lag),
         Command::Summary => cli::survey(&line.global, cli::Survey::Summary),
         Command::Completions(args) => cli::completions(CommandLine::command(), &args),

@@ -3,6 +3,7 @@
 
 mod access;
 mod bench;
+mod exec;
 mod json;
 mod meant;
 mod members;
@@ -21,6 +22,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use bench::{Bench, run as bench};
+pub(crate) use exec::{Elect, Exec, Inside, elect, exec, inside};
 pub(crate) use papers::{Completions, Manual, completions, manual};
 pub(crate) use survey::{Survey, run as survey};
 pub(crate) use typed::{ClientCommand, Global};

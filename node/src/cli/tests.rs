@@ -242,7 +242,7 @@ fn a_refusal_says_who_for_how_long_and_what_to_do() {
     assert_eq!(
         words::error(&lock(), &held),
         "job is held by me with token 7 for another 12.34s. Nothing was changed. Queue for it with \
-         `leasehold lock job --wait 30s`, or try `leasehold wait job --released`."
+         `--wait 30s`, or try `leasehold wait job --released`."
     );
     let odd = Action::Release { key: "it's -odd".to_owned(), owner: Owner::default() };
     assert_eq!(

@@ -96,7 +96,7 @@ fn known(action: &Action, error: &Error) -> String {
                 format!("What is asked for with token {token} must not be done.")
             }
             Action::Lock { .. } => format!(
-                "Queue for it with `leasehold lock {key} --wait 30s`, or try `leasehold wait {key} --released`."
+                "Queue for it with `--wait 30s`, or try `leasehold wait {key} --released`."
             ),
             Action::Init
             | Action::Extend { .. }

@@ -14,6 +14,8 @@ mod clients;
 mod command_line;
 mod elections;
 mod examples;
+mod exec;
+mod exec_in_time;
 mod guards;
 mod health;
 mod http;

@@ -167,6 +167,8 @@ pub(crate) fn signal(process: u32, name: &str) {
         "TERM" => rustix::process::Signal::TERM,
         "STOP" => rustix::process::Signal::STOP,
         "CONT" => rustix::process::Signal::CONT,
+        "KILL" => rustix::process::Signal::KILL,
+        "USR1" => rustix::process::Signal::USR1,
         other => panic!("{other}"),
     };
     rustix::process::kill_process(process, signal).unwrap();

@@ -509,7 +509,7 @@ impl Node {
                 // are there.
                 let voter = self.peers.place().is_some();
                 let short = from.is_some_and(|base| {
-                    self.peers.reach_quorum(base.sent)
+                    self.peers.may_be_quorum(base.sent)
                         && (!voter || self.acceptor.implied_by(key, base.ballot))
                 });
                 self.coordinate(|coordinator, scene| coordinator.start(scene, desk, short));

@@ -21,6 +21,8 @@ const SILENT_AFTER: Span = Span::from_millis(2_500);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
     up: bool,
+    /// Its link went down, or never came up although it was tried.
+    gone: bool,
     standing: Standing,
     /// The epoch it said so in.
     epoch: Epoch,
@@ -33,8 +35,8 @@ struct Known {
 /// said in time.
 impl Hash for Known {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { up, standing, epoch, boot, heard_at: _ } = self;
-        (up, standing, epoch, boot).hash(state);
+        let Self { up, gone, standing, epoch, boot, heard_at: _ } = self;
+        (up, gone, standing, epoch, boot).hash(state);
     }
 }
 
@@ -54,8 +56,8 @@ impl Hash for Peers {
         let Self { me, cluster, config, place, known } = self;
         (me, cluster, config, place).hash(state);
         let silent = Known::default();
-        let said =
-            |k: &Known| (k.up, k.standing, k.boot) != (silent.up, silent.standing, silent.boot);
+        let parts = |k: &Known| (k.up, k.gone, k.standing, k.boot);
+        let said = |k: &Known| parts(k) != parts(&silent);
         for known in known.iter().filter(|(_, known)| said(known)) {
             known.hash(state);
         }
@@ -101,6 +103,7 @@ impl Peers {
         if !up {
             known.standing = Standing::Unknown;
         }
+        known.gone = !up;
         core::mem::replace(&mut known.up, up) != up
     }
 
@@ -166,11 +169,13 @@ impl Peers {
         masters.filter(|member| votes(member.id)).count()
     }
 
-    /// Whether as many of these masters as make a quorum are there.
-    pub(crate) fn reach_quorum(&self, of: Votes) -> bool {
+    /// Whether as many of these masters as make a quorum may be there: nobody said that their links are down.
+    pub(crate) fn may_be_quorum(&self, of: Votes) -> bool {
         let Some(config) = &self.config else { return false };
         let masters = config.masters.iter().enumerate();
-        let there = masters.filter(|(place, member)| of.has(*place) && self.is_up(member.id));
+        let there = masters.filter(|(place, member)| {
+            of.has(*place) && !self.known.get(&member.id).is_some_and(|known| known.gone)
+        });
         there.count() >= config.quorum()
     }
 

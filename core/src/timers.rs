@@ -59,9 +59,15 @@ pub(crate) struct Wheel {
     /// Which buckets of each level hold timers.
     occupied: [u64; LEVELS],
     current: u64,
-    /// The tick at which the first bucket with timers starts.
+    /// The bucket that starts at `current`, while its timers are on the way to where they belong.
+    open: Option<usize>,
+    /// The tick at which the first bucket with timers starts; `current` while a bucket is open.
     next: u64,
 }
+
+/// How many timers a call moves to lower levels at most. A million leases that end in the same seconds stand in one
+/// bucket: moving all of them would keep a node from everything else for a tenth of a second.
+const MOVES: u32 = 512;
 
 /// The last tick there is room for: half a million years after the clock's start.
 const LAST_TICK: u64 = (1 << (u64::BITS - BUCKET_BITS)) - 1;
@@ -84,6 +90,7 @@ impl Wheel {
             heads: vec![NONE; FIRING + 1],
             occupied: [0; LEVELS],
             current: now.as_micros() >> TICK_BITS,
+            open: None,
             next: NEVER,
         }
     }
@@ -122,7 +129,8 @@ impl Wheel {
         self.timers[slot] = FREE;
     }
 
-    /// The slot of a timer that is due at `now`, if there is one; its timer is gone.
+    /// The slot of a timer that is due at `now`, if there is one; its timer is gone. None also when there is more to
+    /// do than one call should: then the deadline has passed already.
     #[inline]
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Slot> {
         let now = now.as_micros() >> TICK_BITS;
@@ -135,7 +143,24 @@ impl Wheel {
 
     #[inline(never)]
     fn pop_due(&mut self, now: u64) -> Option<Slot> {
+        let mut moves = 0;
         loop {
+            if let Some(bucket) = self.open {
+                // Everything in this bucket either fires now or moves to a lower level, in its order.
+                let slot = self.heads[bucket];
+                if slot == NONE {
+                    self.open = None;
+                    self.look_ahead();
+                } else if moves == MOVES {
+                    return None;
+                } else {
+                    moves += 1;
+                    let tick = self.timers[slot].tick();
+                    self.clear(slot);
+                    self.link(slot, tick);
+                }
+                continue;
+            }
             let firing = self.heads[FIRING];
             if firing != NONE {
                 self.clear(firing);
@@ -145,15 +170,9 @@ impl Wheel {
                 self.current = self.current.max(now);
                 return None;
             };
-            // Everything in this bucket either fires now or moves to a lower level.
             self.current = tick;
-            let mut slot = self.heads[bucket];
-            self.set_head(bucket, NONE);
-            while slot != NONE {
-                let timer = self.timers[slot];
-                self.link(slot, timer.tick());
-                slot = timer.next;
-            }
+            self.open = Some(bucket);
+            self.look_ahead();
         }
     }
 
@@ -197,8 +216,15 @@ impl Wheel {
         }
         if let Some(level) = self.occupied.get_mut(bucket / BUCKETS) {
             *level ^= 1_u64 << (bucket % BUCKETS);
-            self.next = self.next_bucket().map_or(NEVER, |(_, tick)| tick);
+            self.look_ahead();
         }
+    }
+
+    fn look_ahead(&mut self) {
+        self.next = match self.open {
+            Some(_) => self.current,
+            None => self.next_bucket().map_or(NEVER, |(_, tick)| tick),
+        };
     }
 }
 

@@ -20,6 +20,7 @@ use leasehold_core::{
     Message, Node, NodeId, NotDone, Outcome, Page, Request, Settings, Span, Status, Tally, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tracing::{debug, info, warn};
 
 use self::notices::Change;
@@ -183,6 +184,8 @@ impl Driver {
         ];
         let due = async {
             match deadlines.into_iter().flatten().min() {
+                // Who reads from sockets works on the same thread, and must have its turn between two of the core.
+                Some(at) if at <= self.parts.clock.now() => yield_now().await,
                 Some(at) => self.parts.clock.sleep_until(at).await,
                 None => pending().await,
             }

@@ -12,6 +12,7 @@ mod bench;
 mod binary;
 mod clients;
 mod command_line;
+mod conformance;
 mod elections;
 mod examples;
 mod exec;

@@ -98,3 +98,27 @@ fn files_are_short() {
     let long: Vec<String> = long.map(|(path, _)| path.display().to_string()).collect();
     assert!(long.is_empty(), "more than {MOST_LINES} lines: {}", long.join(", "));
 }
+
+#[test]
+fn the_scenarios_of_the_predecessors_are_tested() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let rows = read("docs/conformance.md");
+    let rows =
+        rows.lines().filter(|row| row.starts_with("| locker") || row.starts_with("| elixir"));
+    let mut count = 0;
+    for row in rows {
+        let test = row.split('|').nth(3).unwrap().trim().trim_matches('`');
+        let (module, name) = test.split_once("::").unwrap_or_else(|| panic!("no test: {row}"));
+        let folder = if module == "smoke" { "sim/tests" } else { "node/tests/it" };
+        let text = read(&format!("{folder}/{module}.rs"));
+        let (before, _) = text
+            .split_once(&format!("fn {name}("))
+            .unwrap_or_else(|| panic!("{module}.rs has no test {name}"));
+        let attribute = before.trim_end().trim_end_matches("async").trim_end();
+        let attribute = attribute.rsplit('\n').next().unwrap();
+        assert!(attribute.starts_with("#[") && attribute.contains("test"), "{test} is no test");
+        count += 1;
+    }
+    // Fourteen of locker's suite and its property test, and those of servers and state machines.
+    assert!(count >= 19, "{count} scenarios");
+}

@@ -61,6 +61,17 @@ pub struct Campaign {
 
 /// Being the leader, for as long as it lasts: like a [`Guard`], with the fencing token that each leader has a greater one
 /// of than all before it. Whoever drops it resigns.
+///
+/// ```no_run
+/// # async fn write(_token: u64) {}
+/// # async fn example(leadership: leasehold_client::Leadership) -> Result<(), Box<dyn std::error::Error>> {
+/// // Before each step that only a leader may take; and the token goes along, for whoever keeps what is written.
+/// leadership.ensure_leader()?;
+/// write(leadership.token().0).await;
+/// leadership.resign().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "leadership that is dropped is resigned"]
 pub struct Leadership {

@@ -200,6 +200,14 @@ impl<S: Serve> IntoFuture for Serving<S> {
 }
 
 /// A server that runs. It is told to stop when this is dropped, unless it was [detached](ServerHandle::detach).
+///
+/// ```no_run
+/// # async fn example(mut server: leasehold_client::ServerHandle) {
+/// // Ends when the name is lost, the handler panics, or the client ends.
+/// let why = server.stopped().await;
+/// eprintln!("{why}; somebody else may run it now");
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a server whose handle is dropped stops"]
 pub struct ServerHandle {

@@ -30,6 +30,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) remaining: Span,
     /// Whether all answers are the same, live, and so need no write.
     pub(crate) unanimous: bool,
+    /// Whether `best` is known to be chosen: a quorum holds it, live or free.
+    pub(crate) chosen: bool,
     /// The highest floor of those that answered.
     pub(crate) floor: Ballot,
     /// What this node's hybrid clock shows, which says how old a token is.
@@ -61,6 +63,8 @@ impl Verdict {
 pub(crate) enum Plan {
     /// Write this, keep it for so long, and then answer.
     Write { entry: Entry, keep: Span, verdict: Verdict },
+    /// Write what is there, keep it for so long, and decide again once that is chosen.
+    Settle { entry: Entry, keep: Span },
     /// Nothing has to be written.
     Answer(Verdict),
 }
@@ -87,7 +91,7 @@ pub(crate) fn decide(job: &Job, seen: &Seen<'_>, ballot: Ballot, past: Past) -> 
                 write_unchanged(entry, seen.remaining, verdict)
             })
         }
-        plan @ (Plan::Answer(_) | Plan::Write { .. }) => plan,
+        plan @ (Plan::Answer(_) | Plan::Write { .. } | Plan::Settle { .. }) => plan,
     }
 }
 
@@ -208,6 +212,10 @@ fn apply(job: &Job, seen: &Seen<'_>, ballot: Ballot) -> Plan {
             }
         },
         Job::Act(Action::Extend { id, owner, lease }) => match owned(held, owner) {
+            // Where it outlives what the others know of the key, they must know what it is built on.
+            Ok(held) if !seen.chosen && !Rule::SettleBeforeExtend.is_out() => {
+                Plan::Settle { entry: Entry::Held(held.clone()), keep: seen.remaining }
+            }
             Ok(held) => {
                 let mut keep = lease.plus(held.delay).max(seen.remaining);
                 if Rule::NeverShorter.is_out() {
@@ -321,7 +329,8 @@ mod tests {
 
     const fn seen(ballot: Ballot, entry: &Entry, remaining: Span) -> Seen<'_> {
         let unanimous = !remaining.is_zero();
-        Seen { best: Some((ballot, entry)), remaining, unanimous, floor: Ballot::ZERO, clock: 75 }
+        let (best, floor, chosen) = (Some((ballot, entry)), Ballot::ZERO, unanimous);
+        Seen { best, remaining, unanimous, chosen, floor, clock: 75 }
     }
 
     #[test]
@@ -339,10 +348,28 @@ mod tests {
                 if entry.held().is_some_and(|held| held.last_op == other)),
             "{again:?}"
         );
-        let nothing =
-            Seen { best: None, remaining: Span::ZERO, unanimous: true, floor: at(1), clock: 75 };
+        let nothing = Seen { best: None, unanimous: true, floor: at(1), ..seen };
         let release = Job::Act(Action::Release { id: id(1), owner: Owner::default() });
         assert_eq!(decide(&release, &nothing, at(75), past), Plan::Answer(Verdict::Unknown));
+    }
+
+    #[test]
+    fn what_an_extension_is_built_on_is_settled_first_unless_it_is_chosen() {
+        let (entry, left) = (held("me", id(0)), Span::from_secs(9));
+        let (owner, lease) = (Owner::default(), Span::from_secs(30));
+        let extend = Job::Act(Action::Extend { id: id(1), owner, lease });
+        let chosen = seen(at(68), &entry, left);
+        let torn = Seen { unanimous: false, chosen: false, ..chosen.clone() };
+        let settle = Plan::Settle { entry: entry.clone(), keep: left };
+        assert_eq!(decide(&extend, &torn, at(75), Past::default()), settle);
+        // An own accept below does not change that: what is written is above it.
+        let past = Past { sent_from: Some(at(73)), repeated: false };
+        assert_eq!(decide(&extend, &torn, at(75), past), settle);
+        // On the short path nobody is asked, and it is known all the same.
+        for seen in [chosen, Seen { chosen: true, ..torn }] {
+            let plan = decide(&extend, &seen, at(75), Past::default());
+            assert!(matches!(plan, Plan::Write { keep, .. } if keep == lease), "{plan:?}");
+        }
     }
 
     #[test]

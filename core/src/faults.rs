@@ -30,6 +30,8 @@ pub enum Rule {
     WriteBack,
     /// 5.2: free by expiry is settled by a write before anybody is told.
     SettleExpired,
+    /// 5.2: what an extension is built on is chosen before the extension is sent.
+    SettleBeforeExtend,
     /// 5.5: an update on the short path writes what is left of the lease, not of the belief.
     UpdateLease,
     /// 5.5: an implied promise is as old as the vote it descends from.
@@ -87,6 +89,7 @@ impl Rule {
         (Self::RetryLowest, "retry-lowest"),
         (Self::WriteBack, "write-back"),
         (Self::SettleExpired, "settle-expired"),
+        (Self::SettleBeforeExtend, "settle-before-extend"),
         (Self::UpdateLease, "update-lease"),
         (Self::ImpliedAge, "implied-age"),
         (Self::ForgetAll, "forget-all"),

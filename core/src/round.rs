@@ -89,7 +89,8 @@ impl Summary {
         let best = self.best.as_ref().map(|(ballot, entry)| (*ballot, entry));
         let remaining = if best.is_some() { self.until.since(now) } else { Span::ZERO };
         let live = best.is_none_or(|(_, entry)| entry.held().is_none() || !remaining.is_zero());
-        Seen { best, remaining, unanimous: self.same && live, floor: self.floor, clock }
+        let unanimous = self.same && live;
+        Seen { best, remaining, unanimous, chosen: unanimous, floor: self.floor, clock }
     }
 }
 
@@ -133,7 +134,8 @@ pub(crate) struct Write {
     pub(crate) until: Instant,
     pub(crate) accepted: Votes,
     pub(crate) refused: Votes,
-    pub(crate) verdict: Verdict,
+    /// What its caller is told once it is chosen; with none, the task goes on from there.
+    pub(crate) verdict: Option<Verdict>,
     pub(crate) chosen: bool,
     /// When the masters are told to forget it, once all of them hold a mark.
     pub(crate) forget_at: Option<Instant>,

@@ -199,6 +199,7 @@ impl Config {
         let mut faults = Vec::new();
         self.check_names(&mut faults);
         reach::check(self, &mut faults);
+        self.check_timing(&mut faults);
         self.check_numbers(&mut faults);
         if let Err(error) = EnvFilter::try_new(&self.log_level) {
             faults.push(format!("log.level = {:?}: {error}", self.log_level));
@@ -240,7 +241,7 @@ impl Config {
         }
     }
 
-    fn check_numbers(&self, faults: &mut Vec<String>) {
+    fn check_timing(&self, faults: &mut Vec<String>) {
         let timing = &self.timing;
         if timing.max_lease < MIN_LEASE {
             faults
@@ -256,6 +257,16 @@ impl Config {
                 faults.push(format!("timing.{key} is shorter than {MIN_LEASE}"));
             }
         }
+        // What the horizon leaves for answers that come one after the other (protocol, section 7).
+        let vote = timing.op_timeout.plus(timing.promise_timeout);
+        if timing.sync_timeout < vote {
+            faults.push(format!(
+                "timing.sync_timeout is shorter than op_timeout and promise_timeout together: write {vote} or more"
+            ));
+        }
+    }
+
+    fn check_numbers(&self, faults: &mut Vec<String>) {
         let limits = &self.limits;
         let entry = [limits.core.key, limits.core.value, limits.core.meta];
         let entry = entry.iter().fold(0_u32, |sum, bytes| sum.saturating_add(*bytes));
@@ -353,6 +364,12 @@ mod tests {
         assert!(fault(|c| c.masters[1].peer = "b".into()).contains("b=b is no"));
         assert!(fault(|c| c.listen.client = "::1:7400".into()).contains("listen.client"));
         assert!(fault(|c| c.timing.max_lease = MIN_LEASE.split(2)).contains("max_lease"));
+        let shorter = fault(|c| c.timing.sync_timeout = Span::from_millis(9_999));
+        assert!(
+            shorter.contains("timing.sync_timeout") && shorter.contains("write 10s"),
+            "{shorter}"
+        );
+        assert_eq!(fault(|c| c.timing.sync_timeout = Span::from_secs(10)), "");
         assert!(fault(|c| c.limits.core.value = 1 << 20).contains("half a frame"));
         assert!(fault(|c| c.limits.core.masters = 16).contains("1 to 15"));
         assert!(fault(|c| c.limits.core.replicas = 101).contains("0 to 100"));

@@ -193,7 +193,7 @@ impl Coordinator {
                 let outcome = self.outcome(scene, &self.tasks[slot], verdict, (0, 0));
                 self.end(scene, slot, outcome);
             }
-            Plan::Write { .. } => self.read_by_vote(slot, round),
+            Plan::Write { .. } | Plan::Settle { .. } => self.read_by_vote(slot, round),
         }
     }
 

@@ -65,6 +65,8 @@ struct Task {
     give_up: Instant,
     /// When `op_timeout` ends; set once the task leaves the queue.
     until: Instant,
+    /// Whether `op_timeout` runs already: a task that settles something first stays one operation.
+    begun: bool,
     place: Place,
     tries: u32,
     past: Past,
@@ -219,6 +221,7 @@ impl Coordinator {
             arrived: now,
             give_up: now.after(patience),
             until: now.after(self.timing.op_timeout),
+            begun: false,
             place: Place::Queue(0),
             tries: 0,
             past: Past::default(),
@@ -300,11 +303,12 @@ impl Coordinator {
     /// Starts the next task of a desk; in one round trip if `short`, which the caller has seen to be allowed.
     pub(crate) fn start(&mut self, scene: &mut Scene<'_>, desk: Slot, short: bool) {
         let Some(slot) = self.desks[desk].queue.pop_front() else { return };
-        let until = scene.now.after(self.timing.op_timeout);
         let task = &mut self.tasks[slot];
         task.place = Place::Work(desk);
-        task.until = until;
-        let first_end = until.min(task.give_up);
+        if !core::mem::replace(&mut task.begun, true) {
+            task.until = scene.now.after(self.timing.op_timeout);
+        }
+        let first_end = task.until.min(task.give_up);
         self.task_timers.set(slot, first_end);
         self.desks[desk].task = Some(slot);
         if short {

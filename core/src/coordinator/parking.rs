@@ -22,6 +22,7 @@ impl Coordinator {
         let Job::Act(Action::Lock { wait, .. }) = task.job else { return };
         let end = task.arrived.after(wait).min(task.give_up);
         task.place = Place::Parked(desk);
+        task.begun = false;
         task.tries = 0;
         task.past = Past::default();
         task.first_accept = None;

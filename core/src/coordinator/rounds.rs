@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::turns::Turn;
-use super::{Coordinator, Desk, Phase, Scene};
+use super::{Coordinator, Desk, Phase, Place, Scene};
 use crate::ballot::Ballot;
 use crate::decide::{Job, Past, Plan, Seen, Verdict, decide};
 use crate::entry::Entry;
@@ -66,6 +66,7 @@ impl Coordinator {
             best: Some((base.base.ballot, &base.entry)),
             remaining,
             unanimous: false,
+            chosen: true,
             floor: Ballot::ZERO,
             clock: scene.clock.shows(scene.now),
         };
@@ -87,9 +88,11 @@ impl Coordinator {
                 self.clear_phase(desk);
                 let round = self.turns.begin(Turn::Desk(desk));
                 let base = Base { round, ballot, vote_at, sent, voted: false };
-                let write = self.new_write(scene, slot, base, entry, keep, verdict);
+                let write = self.new_write(scene, slot, base, (entry, keep), Some(verdict));
                 self.write(scene, desk, slot, write);
             }
+            // Nothing chosen has to be settled; a vote would show it.
+            Plan::Settle { .. } => self.vote(scene, desk),
         }
     }
 
@@ -110,7 +113,12 @@ impl Coordinator {
             Plan::Write { entry, keep, verdict } => {
                 count_margin(&mut self.tally, &task.job, &seen, &verdict);
                 let base = Base { round, ballot, vote_at, sent, voted: true };
-                let write = self.new_write(scene, slot, base, entry, keep, verdict);
+                let write = self.new_write(scene, slot, base, (entry, keep), Some(verdict));
+                self.write(scene, desk, slot, write);
+            }
+            Plan::Settle { entry, keep } => {
+                let base = Base { round, ballot, vote_at, sent, voted: true };
+                let write = self.new_write(scene, slot, base, (entry, keep), None);
                 self.write(scene, desk, slot, write);
             }
         }
@@ -121,9 +129,8 @@ impl Coordinator {
         scene: &Scene<'_>,
         slot: Slot,
         base: Base,
-        entry: Entry,
-        keep: Span,
-        verdict: Verdict,
+        (entry, keep): (Entry, Span),
+        verdict: Option<Verdict>,
     ) -> Write {
         Write {
             base,
@@ -146,7 +153,7 @@ impl Coordinator {
         scene.clock.observe(write.base.ballot.next().counter);
         let task = &mut self.tasks[slot];
         let past = &mut task.past;
-        if write.verdict.is_effect() {
+        if write.verdict.as_ref().is_some_and(Verdict::is_effect) {
             task.first_accept.get_or_insert(scene.now);
             let lowest = past.sent_from.map_or(write.base.ballot, |from| {
                 if Rule::RetryLowest.is_out() {
@@ -157,7 +164,7 @@ impl Coordinator {
             });
             past.sent_from = Some(lowest);
         }
-        past.repeated |= matches!(write.verdict, Verdict::Done { repeated: true, .. });
+        past.repeated |= matches!(write.verdict, Some(Verdict::Done { repeated: true, .. }));
         let place = &mut self.desks[desk];
         scene.ask(write.base.sent, write.base.round, write.accept(&place.key));
         self.desk_timers.set_sooner(desk, write.resend_at);
@@ -192,7 +199,7 @@ impl Coordinator {
         self.end(scene, slot, outcome);
     }
 
-    /// A quorum accepted: answers the task, if its caller still waits.
+    /// A quorum accepted: answers the task, if its caller still waits, or goes on with it.
     pub(super) fn chosen(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Write(write) = &self.desks[desk].phase else { return };
         let (verdict, sent, accepted) = (write.verdict.clone(), write.base.sent, write.accepted);
@@ -204,8 +211,25 @@ impl Coordinator {
             expires_at: write.at.after(write.keep),
         };
         scene.facts.add(scene.now, fact);
+        let Some(verdict) = verdict else { return self.settled(scene, desk) };
         let count = |votes: Votes| u8::try_from(votes.count()).unwrap_or(u8::MAX);
         self.conclude(scene, desk, verdict, (count(sent), count(accepted)));
+    }
+
+    /// What the task on this desk is built on was chosen: it is the next one again, in what is left of its time.
+    fn settled(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let Some(slot) = self.desks[desk].task else { return };
+        let task = &mut self.tasks[slot];
+        if task.cancelled {
+            return self.end(scene, slot, Outcome::NotDone(NotDone::Cancelled));
+        }
+        // What was chosen does not carry the operation and is above all that did: none of that takes effect any more.
+        task.past.sent_from = None;
+        task.place = Place::Queue(desk);
+        let place = &mut self.desks[desk];
+        place.task = None;
+        place.queue.push_front(slot);
+        self.make_ready(desk);
     }
 
     /// Ends a vote that will not write: the masters close their promises.

@@ -24,17 +24,12 @@ pub(crate) struct Explore {
 
 /// Runs the scopes that are wanted.
 pub(crate) fn run(wanted: &Explore) -> io::Result<ExitCode> {
-    // What is known to be red is looked at when it is asked for.
-    let named = |scope: &Scope| match wanted.scope {
-        Some(name) => name == scope.name,
-        None => wanted.list || !scope.open,
-    };
+    let named = |scope: &Scope| wanted.scope.is_none_or(|name| name == scope.name);
     let scopes: Vec<Scope> = scopes().into_iter().filter(named).collect();
     let (mut out, mut told) = (io::stdout(), io::stderr());
     if wanted.list {
         for scope in &scopes {
-            let open = if scope.open { " (red: a known hole)" } else { "" };
-            writeln!(out, "{:<16} {}{open}", scope.name, scope.about)?;
+            writeln!(out, "{:<16} {}", scope.name, scope.about)?;
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -72,6 +72,7 @@ const fn noticed(rule: Rule) -> Noticed {
         | Rule::RetryLowest
         | Rule::ImpliedAge
         | Rule::AgeFromPromise
+        | Rule::SettleBeforeExtend
         | Rule::OpTimeout
         | Rule::ActiveIn
         | Rule::CeilingAfterSync => Noticed::Transcript,

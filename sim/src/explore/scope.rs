@@ -62,6 +62,4 @@ pub struct Scope {
     pub budget: Budget,
     /// The rules that cannot be taken out without being missed here.
     pub finds: &'static [&'static str],
-    /// It shows a hole in the protocol that nobody has closed yet: it is red with all rules in place.
-    pub open: bool,
 }

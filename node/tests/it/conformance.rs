@@ -14,8 +14,8 @@ const TIMING: &str =
     "max_lease = '1m'\nop_timeout = '500ms'\npromise_timeout = '500ms'\nsync_timeout = '10s'\n";
 
 /// A cluster of node processes.
-struct Cluster {
-    clients: Vec<String>,
+pub(crate) struct Cluster {
+    pub(crate) clients: Vec<String>,
     peers: Vec<String>,
     nodes: Vec<Option<Server>>,
     /// Dropped last, after whoever has files in it.
@@ -26,7 +26,7 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 impl Cluster {
     /// Starts so many masters and replicas, in this order, and founds the cluster.
-    fn start(masters: usize, replicas: usize) -> Self {
+    pub(crate) fn start(masters: usize, replicas: usize) -> Self {
         let count = masters + replicas;
         let ports: Vec<String> =
             free_ports(2 * count).iter().map(|port| format!("127.0.0.1:{port}")).collect();

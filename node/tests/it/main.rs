@@ -29,6 +29,7 @@ mod reading;
 mod registry;
 mod restarts;
 mod secure;
+mod servers;
 mod strain;
 mod surveys;
 mod three_nodes;

@@ -4,7 +4,9 @@
 //! another node whenever an answer is not the one it wants. While it holds a key, replicas must know that. For the first key
 //! it also lets a lease run out that somebody waits for.
 
-use leasehold_core::{Action, Bytes, KeyRequest, NotDone, OpId, Outcome, Owner, Span, Token};
+use leasehold_core::{
+    Action, Bytes, KeyRequest, Limit, NotDone, OpId, Outcome, Owner, Span, Token,
+};
 
 use crate::dice::{Stream, wide};
 use crate::fault::Nodes;
@@ -207,6 +209,11 @@ impl World<'_> {
                 // An earlier sending's effect, or the lease ran out: from the start.
                 self.probe.stage = 0;
                 self.probe_again(self.probe.lease.as_micros() / 8 + MS);
+            }
+            // What was left at some masters only goes by its age.
+            Some(Outcome::NotDone(NotDone::Limit(Limit::Records))) => {
+                let horizon = self.plan.settings.timing.horizon();
+                self.probe_again(horizon.as_micros() / (PATIENCE / 2));
             }
             Some(
                 Outcome::NotDone(_)

@@ -18,6 +18,7 @@ mod health;
 mod line;
 mod patient;
 mod reading;
+mod rehearsal;
 mod serve;
 mod shapes;
 
@@ -43,6 +44,7 @@ use crate::config::Config;
 use crate::driver::Control;
 
 pub use self::cluster::PROBES;
+pub use self::rehearsal::Rehearsal;
 pub(crate) use self::serve::listen;
 
 /// What all connections over HTTP share.

@@ -11,21 +11,24 @@
 
 mod decoders;
 mod door;
+mod http;
 mod oracle;
 mod stranger;
 
 pub use decoders::{client_frames, configuration, node_file, node_frames, peer_frames, scenario};
 pub use door::door;
+pub use http::http;
 pub use stranger::stranger;
 
 /// A body, by the name of its fuzz target and corpus.
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All bodies.
-pub const BODIES: [Body; 8] = [
+pub const BODIES: [Body; 9] = [
     ("client_frames", client_frames),
     ("configuration", configuration),
     ("door", door),
+    ("http", http),
     ("node_file", node_file),
     ("node_frames", node_frames),
     ("peer_frames", peer_frames),

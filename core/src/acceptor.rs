@@ -11,6 +11,8 @@
 #![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
 
 mod pages;
+#[cfg(test)]
+mod tests;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -306,6 +306,7 @@ pub(crate) fn describe(held: &Held, remaining: Span, clock: u64) -> Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bytes::Bytes;
 
     const fn at(counter: u64) -> Ballot {
         Ballot { counter, proposer: 1 }
@@ -406,5 +407,69 @@ mod tests {
                 if matches!(verdict, Verdict::Done { lease: None, repeated: true, .. })),
             "{plan:?}"
         );
+    }
+
+    #[test]
+    fn what_is_written_carries_its_operation_and_leaves_the_rest_as_it_was() {
+        let (lease, delay) = (Span::from_secs(30), Span::from_secs(4));
+        let before = Held {
+            value: "me".into(),
+            meta: "host".into(),
+            lease,
+            delay,
+            token: Token(5),
+            last_op: id(0),
+        };
+        let entry = Entry::Held(before.clone());
+        let seen = seen(at(68), &entry, Span::from_secs(9));
+        let written = |action| match decide(&Job::Act(action), &seen, at(75), Past::default()) {
+            Plan::Write { entry, keep, .. } => (entry, keep),
+            other @ (Plan::Settle { .. } | Plan::Answer(_)) => panic!("{other:?}"),
+        };
+        let owner = Owner::default;
+        let longer = Span::from_secs(50);
+        assert_eq!(
+            written(Action::Extend { id: id(1), owner: owner(), lease: longer }),
+            (
+                Entry::Held(Held { lease: longer, last_op: id(1), ..before.clone() }),
+                longer.plus(delay)
+            )
+        );
+        for meta in [None, Some(Bytes::from("other"))] {
+            let after = Held {
+                value: "you".into(),
+                meta: meta.clone().unwrap_or_else(|| before.meta.clone()),
+                last_op: id(1),
+                ..before.clone()
+            };
+            let update = Action::Update { id: id(1), owner: owner(), value: "you".into(), meta };
+            assert_eq!(written(update), (Entry::Held(after), Span::from_secs(9)));
+        }
+        assert_eq!(
+            written(Action::Release { id: id(1), owner: owner() }),
+            (Entry::Free { last_op: id(1), token: Token(5) }, Span::ZERO)
+        );
+    }
+
+    #[test]
+    fn an_operation_applies_afresh_where_all_that_is_there_is_older_than_it() {
+        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let other = OpId { chain: (8, 8), step: 0 };
+        let entry = Entry::Free { last_op: other, token: Token(5) };
+        let nothing = Seen { best: None, ..seen(at(1), &entry, Span::ZERO) };
+        let found = |counter| seen(at(counter), &entry, Span::ZERO);
+        let floor = |counter| Seen { floor: at(counter), ..nothing.clone() };
+        for seen in [found(72), floor(72), floor(73)] {
+            let plan = decide(&lock(), &seen, at(75), past);
+            assert!(
+                matches!(&plan, Plan::Write { entry, verdict, .. }
+                    if verdict.is_effect() && entry.last_op() == id(0)),
+                "{plan:?}"
+            );
+        }
+        for seen in [found(73), found(74), floor(74)] {
+            let plan = decide(&lock(), &seen, at(75), past);
+            assert_eq!(plan, Plan::Answer(Verdict::Unknown), "{seen:?}");
+        }
     }
 }

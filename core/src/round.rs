@@ -179,6 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn a_set_of_masters_has_the_places_that_were_put_in() {
+        for masters in 0..=16 {
+            let all = Votes::all(masters);
+            assert_eq!(all.count(), masters);
+            assert!(all.iter().eq(0..masters));
+        }
+        let mut votes = Votes::one(3);
+        votes.add(3);
+        votes.add(9);
+        assert!(votes.iter().eq([3, 9]) && votes.has(9) && !votes.has(4));
+        let rest = votes.without(Votes::all(5));
+        assert!(rest.iter().eq([9]) && rest.without(rest) == Votes::default());
+    }
+
+    #[test]
     fn the_highest_ballot_counts_and_of_its_answers_the_shortest() {
         let (low, high) = (report(5, true, 900), report(7, true, 500));
         for reports in [[low.clone(), high.clone()], [high, low]] {

@@ -15,6 +15,8 @@ mod desk;
 mod jitter;
 mod parking;
 mod rounds;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod turns;
 mod waiting;
@@ -497,6 +499,8 @@ impl Coordinator {
             }
             let idle = matches!(desk.phase, Phase::Rest | Phase::Write(_));
             assert!(desk.task.is_some() || idle, "votes and pauses have a task");
+            let used = desk.task.is_some() || desk.crowd() > 0 || desk.phase != Phase::Rest;
+            assert!(used, "a desk with nothing on it is cleared away");
         }
         let with_caller = self.tasks.iter().filter(|(_, task)| task.origin != Origin::Own).count();
         assert_eq!(with_caller, self.by_origin.len(), "every caller's task is found");

@@ -68,6 +68,6 @@ pub use registry::{
     Mailbox, Message, Register, Registered, Registration, Request, SendError, Target,
 };
 pub use serve::{Context, Fsm, Machine, Serve, ServerHandle, Serving, Stopped};
-pub use survey::{Lags, Summary};
+pub use survey::{Behind, Lags, PROBES, Summary};
 pub use tls::{Tls, TlsError};
 pub use watch::{Change, Noticed, Watch, WatchEnd};

@@ -1,10 +1,8 @@
 //! What is many rows.
 
-use leasehold_client::{Listed, NodeReport, Status, WaitingReport, Wants};
-use leasehold_core::Lag;
+use leasehold_client::{Behind, Listed, NodeReport, Status, WaitingReport, Wants};
 use leasehold_node::names;
 
-use super::survey::behind;
 use super::words::{text, time};
 
 /// What is held; nothing at all if nothing is.
@@ -80,7 +78,7 @@ pub(super) fn nodes(nodes: &[NodeReport]) -> String {
         .map(str::to_owned)
         .to_vec(),
     ];
-    let lags = behind(nodes);
+    let lags = Behind::all(nodes);
     for node in nodes {
         let role = is_master(node).map_or("-", |master| if master { "master" } else { "replica" });
         let name = node.name.as_deref().unwrap_or("-");
@@ -106,9 +104,9 @@ pub(super) fn nodes(nodes: &[NodeReport]) -> String {
 }
 
 /// How far a replica is behind; nothing for a master.
-fn lag_of(lags: &[(String, Lag)], node: &NodeReport) -> String {
-    let lag = lags.iter().find(|(name, _)| Some(name) == node.name.as_ref());
-    lag.map_or_else(|| "-".to_owned(), |(_, lag)| time(lag.time.into()))
+fn lag_of(lags: &[Behind], node: &NodeReport) -> String {
+    let behind = lags.iter().find(|behind| Some(behind.id) == node.id);
+    behind.map_or_else(|| "-".to_owned(), |behind| time(behind.lag.time.into()))
 }
 
 /// How its clock runs, by the node that finds it furthest off; unknown for the first minute.

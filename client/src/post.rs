@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::cluster::{Cluster, lock_up};
 use crate::connection::{Arrival, Connection};
+use crate::identity;
 use crate::mailbox::Mailbox;
 use crate::question::Reply;
 
@@ -36,7 +37,6 @@ pub(crate) struct Post {
 #[derive(Debug, Default)]
 struct State {
     ended: bool,
-    last: u64,
     boxes: BTreeMap<u64, Sender<Parcel>>,
     calls: BTreeMap<u64, oneshot::Sender<Bytes>>,
     hosting: Option<JoinHandle<()>>,
@@ -57,12 +57,11 @@ impl Post {
         }
     }
 
-    /// Opens a mailbox: its number, and what arrives there.
+    /// Opens a mailbox: its number, which nobody can guess who was not told, and what arrives there.
     pub(crate) fn open(&self, capacity: usize) -> (u64, Receiver<Parcel>) {
         let (inbox, parcels) = channel(capacity.max(1));
         let mut state = lock_up(&self.state);
-        state.last += 1;
-        let number = state.last;
+        let number = fresh(&state.boxes);
         state.boxes.insert(number, inbox);
         (number, parcels)
     }
@@ -71,12 +70,11 @@ impl Post {
         lock_up(&self.state).boxes.remove(&number);
     }
 
-    /// Expects an answer.
+    /// Expects an answer, under a name that only whoever is asked learns.
     pub(crate) fn expect(&self) -> (u64, oneshot::Receiver<Bytes>) {
         let (sender, answer) = oneshot::channel();
         let mut state = lock_up(&self.state);
-        state.last += 1;
-        let call = state.last;
+        let call = fresh(&state.calls);
         state.calls.insert(call, sender);
         (call, answer)
     }
@@ -107,6 +105,16 @@ impl Post {
         state.calls.clear();
         if let Some(hosting) = state.hosting.take() {
             hosting.abort();
+        }
+    }
+}
+
+/// A name that is not taken, and that nobody can guess.
+fn fresh<T>(taken: &BTreeMap<u64, T>) -> u64 {
+    loop {
+        let (name, _) = identity::draw();
+        if !taken.contains_key(&name) {
+            return name;
         }
     }
 }

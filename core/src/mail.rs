@@ -13,8 +13,10 @@ use crate::members::NodeId;
 /// The largest body of a piece of mail, in bytes: many fit a frame, so that none holds up the others for long.
 pub const MAX_MAIL: usize = 64 << 10;
 
-/// Where a mailbox is. It names one connection of one client, so it is good for as long as that connection, and is no
-/// secret to those who may read the key that it is registered under.
+/// Where a mailbox is. It names one connection of one client, so it is good for as long as that connection.
+///
+/// Whoever knows it may send there. Nodes and clients name connections and mailboxes so that they cannot be guessed; so those know it
+/// whom the client told, and those who may read the key that it is registered under.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -1,14 +1,45 @@
-//! The memory that all connections of clients together may fill with bytes on their way.
+//! The memory that all connections of clients together may fill: with bytes on their way in or out, and with what requests
+//! carry that are not answered yet.
 //!
-//! Each connection may hold [`FREE`] bytes whatever the others do, so that many greedy ones never starve a modest one.
-//! What it wants beyond that comes out of one budget for all. So the bound for all is the budget and `FREE` for each
-//! connection.
+//! Each connection may hold [`FREE`] bytes of each kind whatever the others do, so that many greedy ones never starve a
+//! modest one. What it wants beyond that comes out of one budget for all. So the bound for all is the budget and some `FREE`
+//! for each connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a connection may hold in any case, in each direction.
+use leasehold_core::{Action, Amendment, Candidate, KeyRequest, Owner};
+
+/// What a connection may hold in any case, of each kind.
 pub(crate) const FREE: usize = 64 << 10;
+
+/// The bytes of strangers that stay in memory until a request is answered.
+pub(crate) fn of_request(KeyRequest { key, action, .. }: &KeyRequest) -> usize {
+    let named = |owner: &Owner| owner.value.as_ref().map_or(0, |value| value.len());
+    key.len()
+        + match action {
+            Action::Lock { value, meta, .. } => value.len() + meta.len(),
+            Action::Update { owner, value, meta, .. } => {
+                named(owner) + value.len() + meta.as_ref().map_or(0, |meta| meta.len())
+            }
+            Action::Extend { owner, .. } | Action::Release { owner, .. } => named(owner),
+            Action::Read | Action::WaitHeld | Action::WaitReleased => 0,
+        }
+}
+
+/// The same of a change of the members.
+pub(crate) fn of_amendment(amendment: &Amendment) -> usize {
+    let of_one = |candidate: &Candidate| {
+        size_of_val(candidate)
+            + candidate.name.len()
+            + candidate.peer.as_ref().map_or(0, String::len)
+    };
+    match amendment {
+        Amendment::Set { masters, replicas } => masters.iter().chain(replicas).map(of_one).sum(),
+        Amendment::Add(candidate) | Amendment::Replace(candidate) => of_one(candidate),
+        Amendment::Promote(name) | Amendment::Demote(name) | Amendment::Remove(name) => name.len(),
+    }
+}
 
 /// Bytes for all.
 #[derive(Debug)]
@@ -42,6 +73,9 @@ impl Share {
     /// Holds this many bytes from now on, in place of what it held. `false`, and nothing new, if that is too much.
     pub(crate) fn hold(&mut self, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(FREE);
+        if wanted == self.taken {
+            return true;
+        }
         if wanted > self.taken {
             if !self.budget.take(wanted - self.taken) {
                 return false;

@@ -13,10 +13,11 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, VERSIONS};
-use leasehold_core::{Instant, Span};
+use leasehold_core::{Instant, Span, hash};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -58,6 +59,8 @@ pub(crate) enum ClientArrival {
         items: Vec<ClientItem>,
         /// Requests that the client has no right to, with what it lacks.
         denied: Vec<(u64, String)>,
+        /// The memory that this takes, until it has been looked at.
+        held: Share,
     },
     /// A connection is gone, and nothing more comes from it.
     Gone { connection: u64 },
@@ -80,6 +83,9 @@ pub(crate) struct Context {
     pub(crate) silence: Span,
     /// What was said of strangers lately.
     pub(crate) quiet: Mutex<Quiet>,
+    /// What the names of connections are made of: a key, and how many there were.
+    secret: (u64, u64),
+    connected: AtomicU64,
     /// Never used to send: its receiver learns when the last connection is gone.
     #[expect(dead_code, reason = "its drop is what counts")]
     pub(crate) alive: mpsc::Sender<()>,
@@ -88,7 +94,7 @@ pub(crate) struct Context {
 type Shared = (mpsc::Sender<ClientArrival>, Arc<Counters>, Arc<Secure>, mpsc::Sender<()>);
 
 impl Context {
-    pub(crate) fn new(clock: Clock, limits: &Limits, shared: Shared) -> Self {
+    pub(crate) fn new(clock: Clock, limits: &Limits, secret: (u64, u64), shared: Shared) -> Self {
         let (arrivals, counters, secure, alive) = shared;
         let number = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
@@ -101,8 +107,23 @@ impl Context {
             budget: Budget::new(number(limits.client_memory)),
             silence: limits.client_silence,
             quiet: Mutex::default(),
+            secret,
+            connected: AtomicU64::new(0),
             alive,
         }
+    }
+
+    /// A name for a connection, which nobody can guess from those of others: the addresses of mailboxes hold it, and are
+    /// known to those only who were told. It is below the numbers of lines for HTTP.
+    fn name_connection(&self) -> u64 {
+        let count = self.connected.fetch_add(1, Ordering::Relaxed);
+        hash::keyed(self.secret, &[&count.to_le_bytes()]) >> 1
+    }
+
+    /// A connection has to go, because all of them fill as much memory as they may.
+    fn used_up(&self) -> String {
+        self.counters.clients_dropped.add(1);
+        "limits.client_memory is used up".into()
     }
 
     /// Says why somebody was kept out, unless that was said just now.
@@ -117,7 +138,6 @@ impl Context {
 
 /// Accepts connections of clients for ever.
 pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
-    let mut next = 0_u64;
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -132,8 +152,7 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
             context.warn(address, "there are as many connections as limits.connections or limits.connections_per_address allows");
             continue;
         };
-        next += 1;
-        let (context, connection) = (Arc::clone(&context), next);
+        let (context, connection) = (Arc::clone(&context), context.name_connection());
         tokio::spawn(async move {
             if let Err(reason) = serve(&context, stream, address, connection).await {
                 debug!(%address, "a client's connection ended: {reason}");
@@ -153,7 +172,12 @@ async fn serve(
     stream.set_nodelay(true).map_err(words)?;
     let mut intake = Intake::new();
     let greeted = context.clock.limit(HANDSHAKE, greet(context, stream, address, &mut intake));
-    let greeted = greeted.await.unwrap_or_else(|| Err("no hello in time".into()));
+    let greeted = greeted.await.unwrap_or_else(|| {
+        let why = "no TLS and no hello in time";
+        context.counters.clients_dropped.add(1);
+        context.warn(address, why);
+        Err(why.into())
+    });
     let Greeted { mut stream, version, pass } = greeted?;
     let share = Share::of(Arc::clone(&context.budget));
     let (sender, mut outbox) = outbox::outbox(context.queue, Some(share));
@@ -201,6 +225,8 @@ async fn greet(
             "this node speaks protocol versions {} to {} and the client {} to {}; upgrade the older one",
             VERSIONS.oldest, VERSIONS.newest, hello.versions.oldest, hello.versions.newest
         );
+        context.counters.clients_refused.add(1);
+        context.warn(address, &why);
         say(&mut stream, &NodeItem::Refused(why.clone())).await?;
         return Err(why);
     };
@@ -264,15 +290,21 @@ impl Client {
         context: &Context,
         at: Instant,
         mut items: Vec<ClientItem>,
+        bytes: usize,
     ) -> Result<ClientArrival, String> {
         self.pass.renew()?;
+        let mut held = Share::of(Arc::clone(&context.budget));
+        // The smallest items take more room when they are taken apart.
+        if !held.hold(bytes.max(size_of_val(items.as_slice()))) {
+            return Err(context.used_up());
+        }
         let denied = rights::take_denied(&self.pass, &mut items, &context.counters.metrics);
         if let Some((_, why)) = denied.first() {
             context.counters.requests_denied.add(u64::try_from(denied.len()).unwrap_or(u64::MAX));
             context.warn(self.address, why);
         }
         items.iter_mut().for_each(|item| self.origin.sign(item));
-        Ok(ClientArrival::Items { connection: self.connection, at, items, denied })
+        Ok(ClientArrival::Items { connection: self.connection, at, items, denied, held })
     }
 }
 
@@ -291,13 +323,13 @@ async fn converse(
     loop {
         if waiting.is_none() {
             let mut items = Vec::new();
-            intake.items(&mut items).map_err(|malformed| {
+            let bytes = intake.items(&mut items).map_err(|malformed| {
                 context.counters.malformed.add(1);
                 malformed.to_string()
             })?;
             if !items.is_empty() {
                 heard = context.clock.now();
-                match context.arrivals.try_send(client.arrival(context, heard, items)?) {
+                match context.arrivals.try_send(client.arrival(context, heard, items, bytes)?) {
                     Ok(()) => continue,
                     Err(TrySendError::Full(arrival)) => waiting = Some(arrival),
                     Err(TrySendError::Closed(_)) => return Err("this node is stopping".into()),
@@ -320,10 +352,7 @@ async fn converse(
             read = intake.read(stream), if waiting.is_none() => match read {
                 Ok(0) => return Ok(()),
                 Ok(_) if client.share.hold(intake.size()) => {}
-                Ok(_) => {
-                    context.counters.clients_dropped.add(1);
-                    return Err("limits.client_memory is used up".into());
-                }
+                Ok(_) => return Err(context.used_up()),
                 Err(error) => return Err(words(error)),
             },
             () = &mut silent, if waiting.is_none() => {

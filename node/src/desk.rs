@@ -8,6 +8,7 @@ use leasehold_core::{Instant, Limit, NotDone, Outcome, Span, Ticket};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use crate::budget::{Budget, Share};
 use crate::counters::Counters;
 use crate::metrics::{Ending, Op};
 use crate::outbox::Sender;
@@ -24,7 +25,7 @@ pub enum InitAnswer {
 /// Who waits for an answer of the core.
 #[derive(Debug)]
 enum Caller {
-    Client { connection: u64, call: u64, op: Op, asked: Instant },
+    Client { connection: u64, call: u64, op: Op, asked: Instant, bytes: usize },
     Here(oneshot::Sender<InitAnswer>),
 }
 
@@ -34,6 +35,20 @@ struct Connection {
     frame: Frame,
     /// What is not answered yet.
     calls: HashMap<u64, Ticket>,
+    /// Bytes that this carries, and the memory for them.
+    bytes: usize,
+    held: Share,
+}
+
+impl Connection {
+    /// Whether there is memory for calls that carry this many bytes.
+    fn carry(&mut self, bytes: usize) -> bool {
+        let fits = self.held.hold(bytes);
+        if fits {
+            self.bytes = bytes;
+        }
+        fits
+    }
 }
 
 /// All clients of a node.
@@ -46,19 +61,22 @@ pub(crate) struct Desk {
     unsent: Vec<u64>,
     /// Requests of one connection that may be unanswered.
     calls: usize,
+    /// The memory for what they all carry.
+    budget: Arc<Budget>,
     /// The clock at this batch.
     now: Instant,
     counters: Arc<Counters>,
 }
 
 impl Desk {
-    pub(crate) fn new(calls: usize, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(calls: usize, budget: Arc<Budget>, counters: Arc<Counters>) -> Self {
         Self {
             connections: HashMap::new(),
             pending: HashMap::new(),
             last_ticket: 0,
             unsent: Vec::new(),
             calls,
+            budget,
             now: Instant::default(),
             counters,
         }
@@ -71,8 +89,9 @@ impl Desk {
 
     /// A client is there.
     pub(crate) fn connected(&mut self, connection: u64, sender: Sender) {
-        let calls = HashMap::new();
-        self.connections.insert(connection, Connection { sender, frame: Frame::default(), calls });
+        let held = Share::of(Arc::clone(&self.budget));
+        let (frame, calls) = (Frame::default(), HashMap::new());
+        self.connections.insert(connection, Connection { sender, frame, calls, bytes: 0, held });
     }
 
     /// A client is gone. Returns what it waited for.
@@ -95,22 +114,33 @@ impl Desk {
         ticket
     }
 
-    /// Names a request of a client for the core. `None` if the client is gone, misbehaves, or has asked too much already,
-    /// which is answered here.
-    pub(crate) fn open(&mut self, connection: u64, call: u64, op: Op) -> Option<Ticket> {
-        let calls = &self.connections.get(&connection)?.calls;
-        if calls.contains_key(&call) {
+    /// Names a request of a client for the core, which carries this many bytes. `None` if the client is gone, misbehaves,
+    /// or has asked too much already, or all of them have, which is answered here.
+    pub(crate) fn open(
+        &mut self,
+        connection: u64,
+        call: u64,
+        op: Op,
+        bytes: usize,
+    ) -> Option<Ticket> {
+        let client = self.connections.get_mut(&connection)?;
+        if client.calls.contains_key(&call) {
             self.drop_client(connection, "it used a call's name twice");
             return None;
         }
-        if calls.len() >= self.calls {
-            let outcome = Outcome::NotDone(NotDone::Limit(Limit::OperationsPerClient));
+        let limit = if client.calls.len() >= self.calls {
+            Some(Limit::OperationsPerClient)
+        } else {
+            (!client.carry(client.bytes.saturating_add(bytes))).then_some(Limit::Operations)
+        };
+        if let Some(limit) = limit {
+            let outcome = Outcome::NotDone(NotDone::Limit(limit));
             self.counters.metrics.answered(op, &outcome, Span::ZERO);
             self.push(connection, &NodeItem::Reply { call, outcome });
             return None;
         }
         let asked = self.now;
-        let ticket = self.ticket(Caller::Client { connection, call, op, asked });
+        let ticket = self.ticket(Caller::Client { connection, call, op, asked, bytes });
         self.connections.get_mut(&connection)?.calls.insert(call, ticket);
         Some(ticket)
     }
@@ -143,7 +173,7 @@ impl Desk {
     /// Answers a request.
     pub(crate) fn reply(&mut self, ticket: Ticket, outcome: Outcome) {
         match self.close(ticket) {
-            Some(Caller::Client { connection, call, op, asked }) => {
+            Some(Caller::Client { connection, call, op, asked, bytes: _ }) => {
                 self.counters.metrics.answered(op, &outcome, self.now.since(asked));
                 self.push(connection, &NodeItem::Reply { call, outcome });
             }
@@ -177,10 +207,12 @@ impl Desk {
 
     fn close(&mut self, ticket: Ticket) -> Option<Caller> {
         let caller = self.pending.remove(&ticket)?;
-        if let Caller::Client { connection, call, .. } = caller
+        if let Caller::Client { connection, call, bytes, .. } = caller
             && let Some(client) = self.connections.get_mut(&connection)
         {
             client.calls.remove(&call);
+            // Less than before, which there is always memory for.
+            client.carry(client.bytes.saturating_sub(bytes));
         }
         Some(caller)
     }
@@ -245,10 +277,11 @@ mod tests {
     use leasehold_core::wire::{split_frame, take_item};
 
     use super::*;
+    use crate::budget::FREE;
     use crate::outbox::{Receiver, outbox};
 
     fn desk(calls: usize, queue: usize) -> (Desk, Receiver) {
-        let mut desk = Desk::new(calls, Arc::default());
+        let mut desk = Desk::new(calls, Budget::new(1_000), Arc::default());
         let (sender, receiver) = outbox(queue, None);
         desk.connected(1, sender);
         (desk, receiver)
@@ -264,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn the_answers_of_a_batch_leave_in_one_frame() {
         let (mut desk, mut receiver) = desk(10, 1 << 20);
-        let tickets: Vec<_> = (0..3).filter_map(|call| desk.open(1, call, Op::Get)).collect();
+        let tickets: Vec<_> = (0..3).filter_map(|call| desk.open(1, call, Op::Get, 9)).collect();
         for ticket in tickets {
             desk.reply(ticket, Outcome::Unknown);
         }
@@ -277,18 +310,38 @@ mod tests {
     #[tokio::test]
     async fn too_many_calls_are_an_answer() {
         let (mut desk, mut receiver) = desk(1, 1 << 20);
-        desk.open(1, 0, Op::Get).unwrap();
-        assert_eq!(desk.open(1, 1, Op::Get), None);
+        desk.open(1, 0, Op::Get, 9).unwrap();
+        assert_eq!(desk.open(1, 1, Op::Get, 9), None);
         desk.flush();
         let outcome = Outcome::NotDone(NotDone::Limit(Limit::OperationsPerClient));
         assert_eq!(items(&mut receiver).await, [NodeItem::Reply { call: 1, outcome }]);
     }
 
     #[tokio::test]
+    async fn calls_that_carry_too_much_are_an_answer_and_what_is_answered_makes_room() {
+        let (mut desk, mut receiver) = desk(10, 1 << 20);
+        let (other, _other) = outbox(1 << 20, None);
+        desk.connected(2, other);
+        let large = desk.open(1, 0, Op::Lock, FREE + 900).unwrap();
+        assert_eq!(desk.open(1, 1, Op::Lock, 101), None);
+        // Whoever asks for little is served all the same.
+        desk.open(2, 0, Op::Lock, FREE).unwrap();
+        assert_eq!(desk.open(2, 1, Op::Lock, 101), None);
+        desk.reply(large, Outcome::Unknown);
+        desk.open(2, 2, Op::Lock, 1_000).unwrap();
+        desk.gone(2);
+        desk.open(1, 2, Op::Lock, FREE + 1_000).unwrap();
+        desk.flush();
+        let outcome = Outcome::NotDone(NotDone::Limit(Limit::Operations));
+        let unknown = NodeItem::Reply { call: 0, outcome: Outcome::Unknown };
+        assert_eq!(items(&mut receiver).await, [NodeItem::Reply { call: 1, outcome }, unknown]);
+    }
+
+    #[tokio::test]
     async fn a_client_that_does_not_read_is_dropped_and_its_requests_are_known() {
         let (mut desk, mut receiver) = desk(10, 3);
-        let lost = desk.open(1, 7, Op::Get).unwrap();
-        let answered = desk.open(1, 8, Op::Get).unwrap();
+        let lost = desk.open(1, 7, Op::Get, 9).unwrap();
+        let answered = desk.open(1, 8, Op::Get, 9).unwrap();
         desk.reply(answered, Outcome::Unknown);
         desk.flush();
         assert_eq!(receiver.take().await, None);

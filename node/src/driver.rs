@@ -27,6 +27,7 @@ use self::notices::Change;
 use self::stillness::Clocks;
 use self::stopping::Stopping;
 use crate::amending::Amending;
+use crate::budget;
 use crate::clients::ClientArrival;
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -350,7 +351,7 @@ impl Driver {
                 let welcome = Welcome { version, timing, limits, topology };
                 self.parts.desk.push(connection, &NodeItem::Welcome(welcome));
             }
-            ClientArrival::Items { connection, at, items, denied } => {
+            ClientArrival::Items { connection, at, items, denied, held } => {
                 for (call, why) in denied {
                     let call = Some(call);
                     self.parts.desk.push(connection, &NodeItem::NotAllowed { call, why });
@@ -368,6 +369,8 @@ impl Driver {
                         None => self.client_item(now, connection, item),
                     }
                 }
+                // Not before: what the items carry is counted once more where they are taken on.
+                drop(held);
             }
             ClientArrival::Gone { connection } => {
                 self.watches.gone(connection);
@@ -384,8 +387,8 @@ impl Driver {
         let metrics = &self.parts.counters.metrics;
         match item {
             ClientItem::Request { call, request } => {
-                let op = Op::of(&request.action);
-                if let Some(ticket) = desk.open(connection, call, op) {
+                let (op, bytes) = (Op::of(&request.action), budget::of_request(&request));
+                if let Some(ticket) = desk.open(connection, call, op, bytes) {
                     let request = Request::Key(request);
                     self.handle(now, Input::Request { ticket, request });
                 }
@@ -418,12 +421,13 @@ impl Driver {
                 self.parts.desk.push(connection, &NodeItem::Status { call, status });
             }
             ClientItem::Init { call, patience } => {
-                if let Some(ticket) = desk.open(connection, call, Op::Init) {
+                if let Some(ticket) = desk.open(connection, call, Op::Init, 0) {
                     self.init(now, ticket, patience);
                 }
             }
             ClientItem::Amend { call, patience, amendment } => {
-                if let Some(ticket) = desk.open(connection, call, Op::Members) {
+                let bytes = budget::of_amendment(&amendment);
+                if let Some(ticket) = desk.open(connection, call, Op::Members, bytes) {
                     self.amend(now, ticket, patience, amendment);
                 }
             }

@@ -54,8 +54,9 @@ impl Intake {
     }
 
     /// Takes apart what was read, up to [`BATCH`] items into `items`. An empty `items` afterwards means that more must
-    /// be read.
-    pub(crate) fn items<T: Item>(&mut self, items: &mut Vec<T>) -> Result<(), Malformed> {
+    /// be read. Says how many bytes it took apart.
+    pub(crate) fn items<T: Item>(&mut self, items: &mut Vec<T>) -> Result<usize, Malformed> {
+        let before = self.pending();
         while items.len() < BATCH {
             if let Some(mut rest) = self.bytes.get(self.at..self.frame_end)
                 && !rest.is_empty()
@@ -74,7 +75,7 @@ impl Intake {
             self.frame_end = self.at + used;
             self.at = self.frame_end - frame.len();
         }
-        Ok(())
+        Ok(before.saturating_sub(self.pending()))
     }
 
     /// Takes at most one item: for the hello, after which everything else has another meaning.

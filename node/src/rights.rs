@@ -7,8 +7,9 @@ use crate::auth::{Pass, Verb};
 use crate::metrics::{Ending, Metrics, Op};
 
 /// The right that `item` needs, and for which key; none for what everybody may who was let in: to see how the
-/// cluster is, to take back what one asked for, and to send mail to an address that one knows: addresses are what keys hold,
-/// and nobody can guess one. With the client's name for the request.
+/// cluster is, to take back what one asked for, and to send mail to an address. Nobody can guess an address: the name of
+/// the connection and the mailbox's number are secrets ([`clients`](crate::clients)). So it is known to whoever its owner told
+/// it, and to whoever may read the key that holds it. With the client's name for the request.
 pub(crate) fn needed(item: &ClientItem) -> Option<(u64, Verb, &[u8])> {
     match item {
         ClientItem::Request { call, request } => Some((*call, verb(&request.action), &request.key)),

@@ -190,7 +190,8 @@ impl Server {
         });
         let (alive, all_gone) = mpsc::channel(1);
         let shared = (client_arrivals, Arc::clone(&counters), Arc::clone(&secure), alive);
-        let client_context = Arc::new(clients::Context::new(clock, limits, shared));
+        let client_context =
+            Arc::new(clients::Context::new(clock, limits, (draw(), draw()), shared));
         let (closing, closing_seen) = watch::channel(false);
         let http_context =
             http::Context::new(&config, &client_context, control.clone(), closing_seen);
@@ -202,7 +203,7 @@ impl Server {
             clock,
             core: Node::new(config.settings(), boot, now),
             settings: config.settings(),
-            desk: Desk::new(calls, Arc::clone(&counters)),
+            desk: Desk::new(calls, Arc::clone(&client_context.budget), Arc::clone(&counters)),
             links: Links::new(Arc::clone(&peer_context), now),
             founding: Founding::new(member, names(&config.masters), names(&config.replicas)),
             keeper,

@@ -1,7 +1,9 @@
 //! Telling watchers what changes, on the way from the core's events to the desk.
 
 use leasehold_core::wire::NodeItem;
-use leasehold_core::{Bytes, Instant, Key, Limit, NotDone, Notice, Outcome, Span, Token, Turn};
+use leasehold_core::{
+    Bytes, Instant, Invalid, Key, Limit, NotDone, Notice, Outcome, Span, Token, Turn,
+};
 
 use super::Driver;
 use crate::metrics::{Ending, Op};
@@ -49,6 +51,12 @@ impl Driver {
     /// Somebody wants to be told of what changes.
     pub(super) fn watch(&mut self, connection: u64, call: u64, prefix: Bytes) {
         let desk = &mut self.parts.desk;
+        let longest = self.parts.settings.limits.key;
+        if u32::try_from(prefix.len()).map_or(true, |length| length > longest) {
+            let outcome = Outcome::NotDone(NotDone::Invalid(Invalid::KeyTooLong(longest)));
+            self.parts.counters.metrics.answered(Op::Watch, &outcome, Span::ZERO);
+            return desk.push(connection, &NodeItem::Reply { call, outcome });
+        }
         if desk.find(connection, call).is_some() {
             return desk.drop_client(connection, "it used a call's name twice");
         }

@@ -1,13 +1,18 @@
 //! Reading what is asked, within bounds of size and time.
 
-use axum::body::to_bytes;
+use std::sync::Arc;
+
+use axum::body::Body;
 use axum::extract::{Query, Request};
 use axum::http::StatusCode;
+use futures_util::StreamExt;
+use leasehold_client::{Error, Reason};
 use leasehold_core::Span;
 use serde::de::DeserializeOwned;
 
 use super::answer::Failure;
 use super::caller::{Caller, Guest};
+use crate::budget::Share;
 
 /// A body takes no longer to arrive.
 const BODY: Span = Span::from_secs(10);
@@ -21,20 +26,33 @@ pub(super) async fn asked_in_body<T: DeserializeOwned>(
     let (head, body) = request.into_parts();
     // Whom nobody knows makes nobody read.
     let guest = caller.admit(&head.headers)?;
-    let too_large = |error: &dyn std::fmt::Display| {
-        Failure::Senseless(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body cannot be read ({error}); at most {} bytes are taken", context.body),
-        )
-    };
-    let body = match context.clock().limit(BODY, to_bytes(body, context.body)).await {
-        Some(Ok(body)) => body,
-        Some(Err(error)) => return Err(too_large(&error)),
-        None => return Err(Failure::invalid("the body did not arrive in time")),
-    };
+    let mut share = Share::of(Arc::clone(&context.clients.budget));
+    let read = context.clock().limit(BODY, whole(body, context.body, &mut share)).await;
+    let body = read.unwrap_or_else(|| Err(Failure::invalid("the body did not arrive in time")))?;
     let asked = serde_json::from_slice(&body)
         .map_err(|error| Failure::invalid(format!("the body is not what is expected: {error}")))?;
     Ok((guest, asked))
+}
+
+/// All of a body of at most `most` bytes, in memory that counts towards what all clients may fill.
+async fn whole(body: Body, most: usize, share: &mut Share) -> Result<Vec<u8>, Failure> {
+    let mut parts = body.into_data_stream();
+    let mut all = Vec::new();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|error| {
+            Failure::invalid(format!("the body cannot be read to its end: {error}"))
+        })?;
+        let size = all.len().saturating_add(part.len());
+        if size > most {
+            let words = format!("the body is too large; at most {most} bytes are taken");
+            return Err(Failure::Senseless(StatusCode::PAYLOAD_TOO_LARGE, words));
+        }
+        if !share.hold(size) {
+            return Err(Failure::Of(Error::NotDone(Reason::Busy)));
+        }
+        all.extend_from_slice(&part);
+    }
+    Ok(all)
 }
 
 /// What the query in the address says, and who asks.

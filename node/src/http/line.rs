@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::Context;
-use crate::budget::Share;
+use crate::budget::{Budget, Share};
 use crate::clients::ClientArrival;
 use crate::clock::Clock;
 use crate::outbox;
@@ -29,6 +29,7 @@ pub(super) struct Cut;
 pub(super) struct Line {
     clock: Clock,
     arrivals: mpsc::Sender<ClientArrival>,
+    budget: Arc<Budget>,
     connection: u64,
     outbox: outbox::Receiver,
     items: VecDeque<NodeItem>,
@@ -40,14 +41,16 @@ impl Line {
     /// Opens a line, once the driver has room.
     pub(super) async fn open(context: &Arc<Context>) -> Result<Self, Cut> {
         let connection = FIRST | context.lines.fetch_add(1, Ordering::Relaxed);
-        let share = Share::of(Arc::clone(&context.clients.budget));
+        let budget = Arc::clone(&context.clients.budget);
+        let share = Share::of(Arc::clone(&budget));
         let (sender, outbox) = outbox::outbox(context.clients.queue, Some(share));
         let connected = ClientArrival::Connected { connection, version: VERSIONS.newest, sender };
         context.clients.arrivals.send(connected).await.map_err(|_| Cut)?;
         let arrivals = context.clients.arrivals.clone();
         let items = VecDeque::new();
         let clock = context.clock();
-        Ok(Self { clock, arrivals, connection, outbox, items, calls: 0, topology: None })
+        let (calls, topology) = (0, None);
+        Ok(Self { clock, arrivals, budget, connection, outbox, items, calls, topology })
     }
 
     /// A name for the next call.
@@ -57,8 +60,10 @@ impl Line {
     }
 
     pub(super) async fn send(&mut self, item: ClientItem) -> Result<(), Cut> {
-        let (at, items, denied) = (self.clock.now(), vec![item], Vec::new());
-        let items = ClientArrival::Items { connection: self.connection, at, items, denied };
+        let (connection, at) = (self.connection, self.clock.now());
+        // What it carries is counted where the driver takes it on, and here as part of the body that it came in.
+        let (items, denied, held) = (vec![item], Vec::new(), Share::of(Arc::clone(&self.budget)));
+        let items = ClientArrival::Items { connection, at, items, denied, held };
         self.arrivals.send(items).await.map_err(|_| Cut)
     }
 

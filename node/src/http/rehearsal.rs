@@ -51,7 +51,8 @@ impl Rehearsal {
         let (arriving, arrivals) = mpsc::channel(QUEUE);
         let (alive, _) = mpsc::channel(1);
         let shared = (arriving, counters, Arc::new(secure), alive);
-        let clients = Arc::new(clients::Context::new(Clock::system(), &config.limits, shared));
+        let clients =
+            Arc::new(clients::Context::new(Clock::system(), &config.limits, (1, 2), shared));
         // Whoever asks the driver how it is finds it gone.
         let (control, _) = mpsc::channel(1);
         let (_, closing) = watch::channel(false);

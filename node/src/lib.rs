@@ -28,6 +28,7 @@ pub mod http;
 mod intake;
 mod keeper;
 mod links;
+mod lobby;
 pub mod metrics;
 pub mod names;
 mod origin;

@@ -23,6 +23,7 @@ use crate::counters::Counters;
 use crate::driver::Control;
 use crate::handshake::{Identity, Known};
 use crate::intake::Intake;
+use crate::lobby::{Lobby, Stranger};
 use crate::outbox;
 use crate::quiet::Quiet;
 use crate::secure::Secure;
@@ -36,8 +37,10 @@ const HELLO: usize = 16 << 10;
 const STALL: Span = Span::from_secs(2);
 /// An accepted connection on which nothing comes for so long is closed; a living peer beats ten times a second.
 const SILENCE: Span = Span::from_secs(10);
-/// Accepted connections at a time. A cluster needs one for each other node, and some for reconnects.
+/// Accepted connections of nodes at a time. A cluster needs one for each other node, and some for reconnects.
 const CONNECTIONS: usize = 256;
+/// Accepted connections that have not said yet whose they are.
+const STRANGERS: usize = 256;
 /// Pauses between attempts to dial.
 const FIRST_PAUSE: Span = Span::from_millis(50);
 const LAST_PAUSE: Span = Span::from_secs(2);
@@ -90,6 +93,7 @@ impl Context {
 /// Accepts connections of peers for ever.
 pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let lobby = Lobby::new(STRANGERS);
     let quiet = Arc::new(Mutex::new(Quiet::default()));
     loop {
         let stream = match listener.accept().await {
@@ -100,30 +104,51 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            context.counters.connections_refused.add(1);
-            continue;
-        };
-        let (context, quiet) = (Arc::clone(&context), Arc::clone(&quiet));
+        let stranger = lobby.enter();
+        let (context, quiet, room) = (Arc::clone(&context), Arc::clone(&quiet), Arc::clone(&room));
         tokio::spawn(async move {
-            if let Err(reason) = receive(&context, stream).await {
+            if let Err(reason) = receive(&context, stream, stranger, &room).await {
                 let now = context.clock.now();
                 if quiet.lock().unwrap_or_else(PoisonError::into_inner).lets(now, &reason) {
                     warn!("a connection of a peer ended: {reason}");
                 }
             }
-            drop(permit);
         });
     }
 }
 
 /// One accepted connection, from its hello to its end.
-async fn receive(context: &Context, stream: TcpStream) -> Result<(), String> {
+async fn receive(
+    context: &Context,
+    stream: TcpStream,
+    mut stranger: Stranger,
+    room: &Semaphore,
+) -> Result<(), String> {
     stream.set_nodelay(true).map_err(words)?;
     let mut intake = Intake::new();
-    let welcome = context.clock.limit(HANDSHAKE, welcome(context, stream, &mut intake));
-    let welcome = welcome.await.unwrap_or_else(|| Err("no hello in time".into()));
-    let (mut stream, hello) = welcome?;
+    let welcomed = async {
+        let welcome = context.clock.limit(HANDSHAKE, welcome(context, stream, &mut intake));
+        welcome.await.unwrap_or_else(|| {
+            context.counters.handshakes_refused.add(1);
+            Err("no TLS and no hello in time".into())
+        })
+    };
+    let refused = |words: &str| {
+        context.counters.connections_refused.add(1);
+        words.to_owned()
+    };
+    let welcomed = tokio::select! {
+        biased;
+        welcomed = welcomed => welcomed,
+        () = stranger.shown_out() => {
+            Err(refused("more connections came than may wait to be known, and it was the oldest"))
+        }
+    };
+    let (mut stream, hello) = welcomed?;
+    drop(stranger);
+    let Ok(_place) = room.try_acquire() else {
+        return Err(refused("there are as many connections of nodes as there may be"));
+    };
     let (from, name) = (hello.member.id, hello.member.name);
     debug!(peer = name, "a peer connected");
     loop {
@@ -177,6 +202,7 @@ async fn welcome(
         | PeerItem::Message(_)
         | PeerItem::Mail { .. }
         | PeerItem::Receipt { .. } => {
+            context.counters.malformed.add(1);
             return Err("no hello at first".into());
         }
     };

@@ -122,8 +122,8 @@ pub struct Limits {
     pub connections: u32,
     /// Of these, from one address: 5,000, so that one machine leaves room for others.
     pub connections_per_address: u32,
-    /// Bytes that all connections of clients together may have read and not understood, or written and not sent, beside
-    /// 64 KiB that each may have: 512 MiB.
+    /// Bytes that all connections of clients together may have read and not understood, written and not sent, or carry in
+    /// requests that are not answered yet, beside 64 KiB of each kind that each may have: 512 MiB.
     pub client_memory: u32,
     /// A client's connection on which nothing comes for so long is closed: 30 s. Clients beat twice a second.
     pub client_silence: Span,
@@ -321,6 +321,11 @@ impl Config {
             }
         }
     }
+}
+
+/// Whether this is `host:port`.
+pub(crate) fn is_address(text: &str) -> bool {
+    reach::host(text).is_some()
 }
 
 /// Whether nodes and clusters may be called this.

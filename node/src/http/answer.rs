@@ -81,7 +81,12 @@ impl Failure {
             Self::Of(Error::Refused(Refusal::Held(holder))) => Some(HolderShape::from(holder)),
             Self::Of(_) | Self::Senseless(..) | Self::Stranger(_) => None,
         };
-        let shape = FailureShape { op, outcome, reason, holder, message: self.message() };
+        let masters = match &self {
+            Self::Of(Error::NotDone(Reason::MastersMissing(masters))) => Some(masters.clone()),
+            Self::Of(_) | Self::Senseless(..) | Self::Stranger(_) => None,
+        };
+        let message = self.message();
+        let shape = FailureShape { op, outcome, reason, holder, masters, message };
         let status = self.status();
         let mut response = (status, Json(shape)).into_response();
         let headers = response.headers_mut();
@@ -107,6 +112,9 @@ pub(super) struct FailureShape {
     /// Who holds the key instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     holder: Option<HolderShape>,
+    /// The nodes that are needed and were not met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    masters: Option<Vec<String>>,
     /// For people: what happened, and what to do.
     message: String,
 }
@@ -149,13 +157,27 @@ const fn advice(error: &Error) -> &'static str {
         Error::Refused(Refusal::NotHeld) => {
             "Nothing was changed. The lease has ended or was given up; acquire the key at /v1/lock."
         }
-        Error::Refused(Refusal::AlreadyFounded { .. }) => "There is nothing to do.",
+        Error::Refused(Refusal::AlreadyFounded { .. }) => {
+            "There is nothing to do; /v1/status shows the cluster."
+        }
         Error::Refused(Refusal::Declined(_)) => "Nothing was changed.",
         Error::NotDone(Reason::RecordsReplaced) => "Start the listing anew, without `after`.",
         Error::NotDone(Reason::RecordsFull) => {
             "Nothing was changed. Release what is not needed, or raise limits.records."
         }
-        Error::NotDone(Reason::NotFounded) => "A new cluster needs `leasehold init`, once.",
+        Error::NotDone(Reason::NotFounded) => {
+            "A new cluster needs `leasehold init`, or /v1/init, once."
+        }
+        Error::NotDone(Reason::MastersMissing(_) | Reason::MasterUnreachable(_)) => {
+            "Nothing was changed. Every master, and every member-to-be, must run and be linked with this node; the logs of \
+             both say why they are not. A new node's configuration names the members, and `peer` where it listens."
+        }
+        Error::NotDone(Reason::Changing) => {
+            "Nothing was changed. Wait until /v1/members shows that it is complete, and try again."
+        }
+        Error::NotDone(Reason::NotActive) => {
+            "Nothing was changed. Ask a master; /v1/members shows which are, and where they answer."
+        }
         Error::NotDone(_) | Error::Unreachable(_) => {
             "Certainly nothing was changed. Try again, at another node if this one is not ready (/readyz?verbose)."
         }

@@ -345,7 +345,7 @@ fn seen(outcome: Outcome, waits: bool) -> Result<Option<leasehold_core::Holder>,
 }
 
 /// What an outcome means that is not what was asked for.
-fn misfit(outcome: Outcome, waits: bool) -> Failure {
+pub(super) fn misfit(outcome: Outcome, waits: bool) -> Failure {
     match outcome {
         Outcome::Refused(refusal) => Failure::Of(Error::Refused(refusal.into())),
         Outcome::NotDone(why) => answer::not_done(why, waits),

@@ -8,13 +8,13 @@ use leasehold_core::{Action, Bytes, Done, NodeId, Owner, Span, Standing, Status}
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use leasehold_client::PROBES;
+
 use super::answer::{Failure, Otherwise};
 use super::api::{TIMEOUT, change, converse, new_chain, nonsense, reply};
 use super::caller::{Caller, Guest};
 use crate::names;
 
-/// What the keys of probes start with.
-pub const PROBES: &str = "leasehold/probe/";
 /// A probe that is not released ends soon by itself.
 const PROBE: Span = Span::from_secs(5);
 
@@ -57,6 +57,14 @@ pub(super) struct MembersShape {
     epoch: u64,
     /// Whether this node leads a change of the members that is not complete.
     changing: bool,
+    /// Whether, as far as this node knows, no change is under way and a quorum of the masters votes: the next change need not wait.
+    complete: bool,
+    /// How many masters there are.
+    masters: usize,
+    /// How many of them vote, as far as this node knows.
+    voting: usize,
+    /// How many of them make a quorum.
+    quorum: usize,
     /// All of them.
     members: Vec<MemberShape>,
 }
@@ -174,12 +182,17 @@ pub(super) struct ProbeShape {
 pub(super) async fn members(Extension(caller): Extension<Caller>, headers: HeaderMap) -> Response {
     let shown = async {
         let status = ask_status(&caller.admit(&headers)?).await?;
+        let Masters { all, voting, quorum } = Masters::of(&status);
         Ok(MembersShape {
             op: "members",
             outcome: "done",
             cluster: status.cluster.map(names::of_cluster),
             epoch: status.epoch.0,
             changing: status.changing,
+            complete: status.cluster.is_some() && !status.changing && voting >= quorum,
+            masters: all,
+            voting,
+            quorum,
             members: member_shapes(&status),
         })
     };
@@ -228,19 +241,14 @@ pub(super) async fn status(Extension(caller): Extension<Caller>, headers: Header
 pub(super) async fn summary(Extension(caller): Extension<Caller>, headers: HeaderMap) -> Response {
     let counted = async {
         let status = ask_status(&caller.admit(&headers)?).await?;
-        let masters = status.members.iter().filter(|peer| peer.master).count();
-        let votes = status
-            .members
-            .iter()
-            .filter(|peer| peer.master && peer.up)
-            .filter(|peer| matches!(peer.standing, Standing::Active | Standing::Draining));
+        let Masters { all: masters, voting, quorum } = Masters::of(&status);
         Ok(SummaryShape {
             op: "summary",
             outcome: "done",
             members: status.members.len(),
             masters,
-            voting: votes.count(),
-            quorum: masters / 2 + 1,
+            voting,
+            quorum,
             replicas: status.members.len() - masters,
             leases: status.leases,
             records: status.records,
@@ -284,6 +292,25 @@ pub(super) async fn lag(Extension(caller): Extension<Caller>, headers: HeaderMap
         })
     };
     reply("lag", probed.await)
+}
+
+/// The masters, counted.
+struct Masters {
+    all: usize,
+    /// Those that vote, as far as the node knows.
+    voting: usize,
+    quorum: usize,
+}
+
+impl Masters {
+    fn of(status: &Status) -> Self {
+        let masters = || status.members.iter().filter(|peer| peer.master);
+        let votes = |peer: &&leasehold_core::Peer| {
+            peer.up && matches!(peer.standing, Standing::Active | Standing::Draining)
+        };
+        let all = masters().count();
+        Self { all, voting: masters().filter(votes).count(), quorum: all / 2 + 1 }
+    }
 }
 
 async fn ask_status(guest: &Guest) -> Result<Status, Failure> {

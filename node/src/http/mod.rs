@@ -4,7 +4,7 @@
 //! port: it stands at the same desk, under the same limits, and goes away in the same way. Nothing here holds any state
 //! of the cluster.
 //!
-//! The interface is described by the code (`api`, `reading`, `cluster`, `events`, `health`); the description is
+//! The interface is described by the code (`api`, `reading`, `cluster`, `members`, `events`, `health`); the description is
 //! served at `/v1/openapi.json`, and what is not described does not exist.
 
 mod answer;
@@ -16,6 +16,7 @@ mod events;
 mod exposition;
 mod health;
 mod line;
+mod members;
 mod patient;
 mod reading;
 mod rehearsal;
@@ -43,7 +44,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::Control;
 
-pub use self::cluster::PROBES;
 pub use self::rehearsal::Rehearsal;
 pub(crate) use self::serve::listen;
 
@@ -106,7 +106,7 @@ fn largest_body(limits: &Limits) -> usize {
     tags(
         (name = "keys", description = "Operations on keys"),
         (name = "reading", description = "What a node knows by itself"),
-        (name = "cluster", description = "The cluster as a node sees it"),
+        (name = "cluster", description = "The cluster as a node sees it, and who its members are; to change that takes the right to `admin`"),
         (name = "health", description = "For orchestrators and monitoring; these need no token"),
     )
 )]
@@ -128,6 +128,13 @@ fn described() -> (Router, Description) {
         .routes(routes!(cluster::status))
         .routes(routes!(cluster::summary))
         .routes(routes!(cluster::lag))
+        .routes(routes!(members::init))
+        .routes(routes!(members::set))
+        .routes(routes!(members::add))
+        .routes(routes!(members::promote))
+        .routes(routes!(members::demote))
+        .routes(routes!(members::remove))
+        .routes(routes!(members::replace))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
@@ -181,13 +188,20 @@ mod tests {
             "/v1/lag",
             "/v1/summary",
             "/v1/watch",
+            "/v1/init",
+            "/v1/members/set",
+            "/v1/members/add",
+            "/v1/members/promote",
+            "/v1/members/demote",
+            "/v1/members/remove",
+            "/v1/members/replace",
             "/livez",
             "/readyz",
             "/metrics",
         ] {
             assert!(paths.contains_key(path), "{path} is not described");
         }
-        assert_eq!(paths.len(), 17, "this test names them all");
+        assert_eq!(paths.len(), 24, "this test names them all");
         for (path, methods) in paths.iter().filter(|(path, _)| path.starts_with("/v1/")) {
             for (method, operation) in methods.as_object().unwrap() {
                 for status in ["200", "400", "401", "403", "408", "409", "413", "503", "504"] {

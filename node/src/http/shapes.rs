@@ -163,6 +163,63 @@ pub(super) struct ReleaseAsked {
     pub(super) timeout: Option<String>,
 }
 
+/// To found the cluster.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InitAsked {
+    /// How long the request may take.
+    #[schema(default = "10s")]
+    pub(super) timeout: Option<String>,
+}
+
+/// A member, by its name.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MemberAsked {
+    /// Its name.
+    pub(super) node: String,
+    /// How long the request may take.
+    #[schema(default = "10s")]
+    pub(super) timeout: Option<String>,
+}
+
+/// A node that may be new.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewcomerAsked {
+    /// Its name.
+    pub(super) node: String,
+    /// Where it listens for other nodes, as `host:port`; not needed if it runs with a configuration that names the members.
+    pub(super) peer: Option<String>,
+    /// How long the request may take.
+    #[schema(default = "10s")]
+    pub(super) timeout: Option<String>,
+}
+
+/// One of those who shall be the members.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CandidateAsked {
+    /// Its name.
+    pub(super) node: String,
+    /// Where it listens for other nodes, as `host:port`, if it is new.
+    pub(super) peer: Option<String>,
+}
+
+/// Who shall be the members.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MembersAsked {
+    /// Who votes.
+    pub(super) masters: Vec<CandidateAsked>,
+    /// Who only learns.
+    #[serde(default)]
+    pub(super) replicas: Vec<CandidateAsked>,
+    /// How long the request may take.
+    #[schema(default = "10s")]
+    pub(super) timeout: Option<String>,
+}
+
 /// Which key to read.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

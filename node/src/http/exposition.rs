@@ -48,7 +48,8 @@ impl Collector for Page {
         self.rounds(&mut out)?;
         self.state(&mut out)?;
         self.peers(&mut out)?;
-        self.connections(&mut out)
+        self.connections(&mut out)?;
+        self.clocks(&mut out)
     }
 }
 
@@ -240,6 +241,16 @@ impl Page {
             out.counter(name, help, count.count())?;
         }
         Ok(())
+    }
+
+    fn clocks(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let counters = &self.counters;
+        let pauses = "Times that this process stood still for more than a second";
+        out.counter("pauses", pauses, counters.pauses.count())?;
+        let jumps = "Times that the wall clock was set by more than a second";
+        out.counter("wall_clock_jumps", jumps, counters.wall_clock_jumps.count())?;
+        let back = "Times that the monotonic clock went back, which it must not";
+        out.counter("clock_went_back", back, counters.clock_went_back.count())
     }
 }
 

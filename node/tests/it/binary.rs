@@ -22,9 +22,11 @@ impl Server {
     }
 
     /// The same, with what it says on standard error at the end of this file.
-    pub(crate) fn logging(args: &[&str], log: &Path) -> Self {
+    pub(crate) fn logging(args: &[&str], log: &Path, environment: &[(&str, &str)]) -> Self {
         let log = File::options().create(true).append(true).open(log).unwrap();
-        Self(command(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        let mut command = command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self(command.envs(environment.iter().copied()).spawn().unwrap())
     }
 
     /// Its process.

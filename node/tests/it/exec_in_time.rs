@@ -17,7 +17,10 @@ use super::raw::until;
 use super::secure::signal;
 use super::tour::dev;
 
-const ROUNDS: u64 = 5;
+/// So many commands have to have run on without the cluster, in so many rounds at most: on a slow machine one may lose its lease
+/// before the cluster is stopped, and that tells nothing.
+const ENOUGH: u64 = 12;
+const ROUNDS: u64 = 40;
 const KEYS: u64 = 4;
 const GRACE: &str = "100ms";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +44,7 @@ fn beats(said: &Said) -> Vec<u64> {
 }
 
 fn ttl(round: u64, place: u64) -> u64 {
-    800 + (round * KEYS + place) * 20
+    800 + (round % 5 * KEYS + place) * 20
 }
 
 fn start(cluster: &Endpoints, key: &str, ttl: u64) -> Child {
@@ -73,6 +76,9 @@ async fn the_command_is_gone_before_anybody_elsewhere_has_the_key() {
         Client::connect(cluster.0.split(','), Options::new().timeout(PATIENCE)).await.unwrap();
     let mut ran_on = 0;
     for round in 0..ROUNDS {
+        if ran_on >= ENOUGH {
+            break;
+        }
         let keys: Vec<String> = (0..KEYS).map(|place| format!("job-{round}-{place}")).collect();
         let started =
             keys.iter().zip(0..).map(|(key, place)| start(&cluster, key, ttl(round, place)));
@@ -93,7 +99,8 @@ async fn the_command_is_gone_before_anybody_elsewhere_has_the_key() {
             })
             .collect();
         // Somewhere between two extensions.
-        clock::sleep_until(clock::now().after(Duration::from_millis(37 * round).into())).await;
+        clock::sleep_until(clock::now().after(Duration::from_millis(37 * (round % 5)).into()))
+            .await;
         signal(server.id(), "STOP");
         let stopped = wall();
         // As soon as the shortest of the leases may have ended, so that most have some time left that nobody can extend.
@@ -104,7 +111,11 @@ async fn the_command_is_gone_before_anybody_elsewhere_has_the_key() {
         let taken = rivals.join_all().await;
         for (key, said) in &said {
             let (_, taken) = taken.iter().find(|(of, _)| of == key).unwrap();
-            let last = *beats(said).iter().max().expect("it ran");
+            let Some(last) = beats(said).into_iter().max() else {
+                // It was too late before it had begun.
+                assert!(matches!(said.code, 75 | 76), "{key}: {}", said.err);
+                continue;
+            };
             assert_eq!(said.code, 76, "{key}: {}", said.err);
             ran_on += u64::from(last > stopped);
             assert!(
@@ -114,6 +125,5 @@ async fn the_command_is_gone_before_anybody_elsewhere_has_the_key() {
             );
         }
     }
-    // On a slow machine one may lose its lease before that.
-    assert!(ran_on > ROUNDS * KEYS / 2, "{ran_on} ran on without the cluster");
+    assert!(ran_on >= ENOUGH, "{ran_on} ran on without the cluster");
 }

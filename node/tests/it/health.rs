@@ -64,6 +64,15 @@ async fn metrics_have_their_names_and_count() {
     web.post("/v1/lock", &json!({"key": "job"})).await;
     web.post("/v1/extend", &json!({"key": "job", "token": token, "ttl": "60s"})).await;
     web.post("/v1/release", &json!({"key": "job", "token": token})).await;
+    // A quorum has answered; the others hear of it a moment later.
+    until("all have heard of the release", async || {
+        let mut leases = 0;
+        for node in cluster.nodes() {
+            leases += node.status().await?.leases;
+        }
+        (leases == 0).then_some(())
+    })
+    .await;
     let mut all = BTreeMap::<String, f64>::new();
     let mut page = String::new();
     for node in 0..4 {

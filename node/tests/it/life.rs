@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use leasehold_client::{Call, Client, Error, Lease, Options, Owner, Tls, clock};
+use leasehold_client::{Call, Client, Error, Lease, Options, Owner, Span, Tls, clock};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -195,6 +195,12 @@ fn a_rolling_restart_under_load_loses_no_lease_and_leaves_nobody_in_doubt() {
     println!("{done} calls were done, {again} were made again");
 }
 
+/// For how long a node stands still: a moment, or as long as `LEASEHOLD_PAUSE` says, `1m` for instance.
+fn pause() -> Span {
+    let text = std::env::var("LEASEHOLD_PAUSE").unwrap_or_else(|_| "1500ms".to_owned());
+    leasehold_node::duration::parse(&text).unwrap_or_else(|why| panic!("LEASEHOLD_PAUSE: {why}"))
+}
+
 #[test]
 fn a_node_that_stands_still_is_counted_out_and_comes_back_safely() {
     let trio = Trio::new();
@@ -203,13 +209,18 @@ fn a_node_that_stands_still_is_counted_out_and_comes_back_safely() {
     let load = Load::start(&trio);
     signal(servers[0].id(), "STOP");
     let (before, since) = (load.done(), clock::now());
-    let long = leasehold_client::Span::from_millis(1_500);
-    wait_for("work without it", || load.done() > before + 200 && clock::now().since(since) > long);
     // The key changes hands while it stands still.
     trio.expect(0, "ops", &format!("release job --token {token}"));
+    let long = pause();
+    for part in 1..=4 {
+        let (work, long) = (before + 50 * part, long.split(4).times(part));
+        wait_for("work without it", || load.done() > work && clock::now().since(since) > long);
+    }
     let next = trio.expect(0, "ops", "lock job you --ttl 40s").token();
     signal(servers[0].id(), "CONT");
     wait_for("the log line", || trio.log("a").contains("this process stood still for"));
+    let page = load.runtime.block_on(async { trio.web(0, "ops").await.get("/metrics").await.text });
+    assert!(page.contains("leasehold_pauses_total 1"), "{page}");
     let alone = [super::binary::words("get job"), trio.who("ops")].concat();
     let asked = super::binary::Endpoints(trio.clients()[0].clone());
     let said = asked.until(|_| alone.clone(), |said| said.code == 0);

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and names only what it expects"
 )]
 
+mod attack;
 mod bench;
 mod binary;
 mod clients;
@@ -17,22 +18,27 @@ mod elections;
 mod examples;
 mod exec;
 mod exec_in_time;
+mod garbage;
 mod guards;
 mod health;
 mod http;
 mod life;
 mod members;
+mod operators;
 mod packaging;
 mod peers;
 mod raw;
+mod reach;
 mod reading;
 mod registry;
 mod restarts;
+mod rolling;
 mod secure;
 mod servers;
 mod strain;
 mod surveys;
 mod three_nodes;
+mod times;
 mod tour;
 mod trio;
 mod watching;

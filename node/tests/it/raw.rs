@@ -58,6 +58,9 @@ pub(crate) async fn accept(listener: &TcpListener) -> Raw {
 pub(crate) struct Raw {
     stream: TcpStream,
     bytes: Vec<u8>,
+    /// The items of the frame that is being taken apart, and how far.
+    frame: Vec<u8>,
+    at: usize,
 }
 
 impl Raw {
@@ -66,7 +69,7 @@ impl Raw {
     }
 
     fn over(stream: TcpStream) -> Self {
-        Self { stream, bytes: Vec::new() }
+        Self { stream, bytes: Vec::new(), frame: Vec::new(), at: 0 }
     }
 
     pub(crate) async fn send<T: Serialize>(&mut self, items: &[T]) {
@@ -86,19 +89,16 @@ impl Raw {
     pub(crate) async fn next<T: Item>(&mut self) -> Option<T> {
         let next = async {
             loop {
-                if let Some((mut items, used)) = split_frame(&self.bytes).unwrap() {
-                    let item = take_item(&mut items).unwrap();
-                    let rest = items.to_vec();
-                    self.bytes.drain(..used);
-                    if !rest.is_empty() {
-                        // What is left of the frame becomes a frame again.
-                        let length = u32::try_from(rest.len() + 1).unwrap();
-                        let mut frame = length.to_le_bytes().to_vec();
-                        frame.push(leasehold_core::wire::FORMAT);
-                        frame.extend(rest);
-                        self.bytes.splice(..0, frame);
-                    }
+                if self.at < self.frame.len() {
+                    let mut rest = &self.frame[self.at..];
+                    let item = take_item(&mut rest).unwrap();
+                    self.at = self.frame.len() - rest.len();
                     return item;
+                }
+                if let Some((items, used)) = split_frame(&self.bytes).unwrap() {
+                    (self.frame, self.at) = (items.to_vec(), 0);
+                    self.bytes.drain(..used);
+                    continue;
                 }
                 match self.stream.read_buf(&mut self.bytes).await {
                     Ok(0) | Err(_) => return None,

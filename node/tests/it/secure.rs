@@ -1,5 +1,7 @@
 //! Who gets in, who does not, and who may do what: processes with certificates and tokens.
 
+use leasehold_client::{Address, Client, Error, Message, Options, SendError, Tls};
+
 use super::binary::{Endpoints, Said, write};
 use super::trio::{TIMING, Trio, run};
 
@@ -40,6 +42,41 @@ fn only_who_is_known_gets_in_and_may_do_what_its_token_says() {
     trio.expect(0, "ci", "list ci/");
     trio.expect(0, "ci", "status");
     trio.expect(0, "ops", "release ci/job --force");
+}
+
+/// Whoever may read a name may send to it; nobody else learns, or can guess, where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_goes_to_names_that_one_may_read() {
+    let trio = Trio::new();
+    let _servers = trio.found();
+    let ca = std::fs::read(trio.path("certs/ca.pem")).unwrap();
+    let connect = async |token: &str| {
+        let options = Options::new().tls(Tls::trusting(&ca).unwrap()).token(trio.secret(token));
+        // All at one node, which then knows all of them.
+        Client::connect([trio.clients()[0].clone()], options.direct(false)).await.unwrap()
+    };
+    let (ops, ci, watcher) = (connect("ops").await, connect("ci").await, connect("watcher").await);
+    let mut printer = ops.register("printer").await.unwrap();
+    let press = ops.register("ci/press").await.unwrap();
+    let denied = ci.send("printer", "hello").await;
+    assert!(matches!(denied, Err(SendError::NotSent(Error::NotAllowed(_)))), "{denied:?}");
+    assert!(matches!(ci.whereis("printer").await, Err(Error::NotAllowed(_))));
+    ci.send("ci/press", "hello").await.unwrap();
+    // It has learnt where one mailbox of that client is, which tells nothing of the others.
+    let known = ci.whereis("ci/press").await.unwrap().unwrap().address;
+    assert_eq!(known, press.address());
+    for near in 1..50 {
+        for number in [known.number + near, known.number.wrapping_sub(near), near] {
+            let guess = Address { number, ..known };
+            assert_eq!(ci.send(guess, "who is there?").await, Err(SendError::Gone));
+        }
+        for connection in [known.connection + near, known.connection.wrapping_sub(near), near] {
+            let guess = Address { connection, ..known };
+            assert_eq!(ci.send(guess, "who is there?").await, Err(SendError::Gone));
+        }
+    }
+    watcher.send("printer", "hello").await.unwrap();
+    assert!(matches!(printer.recv().await, Ok(Some(Message::Info(body))) if &body[..] == b"hello"));
 }
 
 #[test]
@@ -164,6 +201,7 @@ pub(crate) fn signal(process: u32, name: &str) {
     let process = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
     let signal = match name {
         "HUP" => rustix::process::Signal::HUP,
+        "INT" => rustix::process::Signal::INT,
         "TERM" => rustix::process::Signal::TERM,
         "STOP" => rustix::process::Signal::STOP,
         "CONT" => rustix::process::Signal::CONT,

@@ -1,11 +1,13 @@
 //! Three nodes as an operator runs them: three configuration files, certificates and tokens, processes with logs.
 
 use std::path::{Path, PathBuf};
+use std::process::Child;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::binary::{Endpoints, Said, Server, free_ports, words, write};
+use super::web::Web;
 
 /// Constants with which a restarted node votes again after two seconds.
 pub(crate) const TIMING: &str =
@@ -23,19 +25,36 @@ pub(crate) fn run(args: &[&str]) -> Said {
 /// Three masters, of which any may run.
 pub(crate) struct Trio {
     folder: TempDir,
+    encrypted: bool,
     clients: Vec<String>,
     peers: Vec<String>,
+    https: Vec<String>,
 }
 
 impl Trio {
     pub(crate) fn new() -> Self {
+        Self::made(true, "127.0.0.1")
+    }
+
+    /// The same without TLS. Tokens are asked for all the same.
+    pub(crate) fn in_the_clear() -> Self {
+        Self::made(false, "127.0.0.1")
+    }
+
+    /// All of it at this address of the machine.
+    pub(crate) fn at_host(host: &str) -> Self {
+        Self::made(true, host)
+    }
+
+    fn made(encrypted: bool, host: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ports = free_ports(6);
-        let address = |port: &u16| format!("127.0.0.1:{port}");
-        let (clients, peers) = ports.split_at(3);
+        let ports = free_ports(9);
+        let addresses = |ports: &[u16]| ports.iter().map(|p| format!("{host}:{p}")).collect();
         let trio = Self {
-            clients: clients.iter().map(address).collect(),
-            peers: peers.iter().map(address).collect(),
+            encrypted,
+            clients: addresses(&ports[..3]),
+            peers: addresses(&ports[3..6]),
+            https: addresses(&ports[6..]),
             folder,
         };
         let certs = trio.path("certs");
@@ -43,7 +62,9 @@ impl Trio {
             "certs", "--out", &certs, "--node", "a", "--node", "b", "--node", "c", "--client", "me",
         ]);
         let mut tokens = String::new();
-        for (name, allow) in [("ops", "read,lock,force,admin"), ("ci", "read,lock:ci/")] {
+        for (name, allow) in
+            [("ops", "read,lock,force,admin"), ("ci", "read,lock:ci/"), ("watcher", "read")]
+        {
             let secret = trio.path(&format!("{name}.token"));
             tokens += &run(&["token", name, "--allow", allow, "--secret", &secret]).out;
         }
@@ -83,20 +104,38 @@ impl Trio {
         let replicas: Vec<String> =
             if NAMES.contains(&name) { vec![] } else { vec![format!("{name}={peer}")] };
         let folder = self.folder.path().display();
+        let place = NAMES.iter().position(|known| *known == name);
+        let http = place.map(|place| format!("http = '{}'\n", self.https[place]));
+        let tls = format!(
+            "[tls]\ncert = '{folder}/certs/{name}.pem'\nkey = '{folder}/certs/{name}.key'\n\
+             ca = '{folder}/certs/ca.pem'\n\n"
+        );
+        let (http, tls) = (http.unwrap_or_default(), if self.encrypted { &tls } else { "" });
         format!(
             "[node]\nname = '{name}'\ndata_dir = '{folder}/data-{name}'\n\n\
              [cluster]\nname = 'trio'\nmasters = {masters:?}\nreplicas = {replicas:?}\n\n\
-             [listen]\nclient = '{client}'\npeer = '{peer}'\n\n\
-             [tls]\ncert = '{folder}/certs/{name}.pem'\nkey = '{folder}/certs/{name}.key'\n\
-             ca = '{folder}/certs/ca.pem'\n\n[auth]\ntokens = '{folder}/tokens.toml'\n\n\
+             [listen]\nclient = '{client}'\npeer = '{peer}'\n{http}\n\
+             {tls}[auth]\ntokens = '{folder}/tokens.toml'\n\n\
              [timing]\n{timing}\n{more}"
         )
     }
 
     /// Starts the node of a configuration in the folder.
     pub(crate) fn start(&self, name: &str) -> Server {
-        let (config, log) = (self.path(&format!("{name}.toml")), self.log_path(name));
-        Server::logging(&["node", "--config", &config], &log)
+        self.start_with(name, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(&self, name: &str, flags: &[&str]) -> Server {
+        let config = self.path(&format!("{name}.toml"));
+        let args = [&["node", "--config", &config], flags].concat();
+        Server::logging(&args, &self.log_path(name), &[])
+    }
+
+    /// The same in this environment.
+    pub(crate) fn start_in(&self, name: &str, environment: &[(&str, &str)]) -> Server {
+        let config = self.path(&format!("{name}.toml"));
+        Server::logging(&["node", "--config", &config], &self.log_path(name), environment)
     }
 
     /// Starts all three, and founds the cluster.
@@ -131,10 +170,35 @@ impl Trio {
         &self.peers
     }
 
+    /// Where they answer over HTTP.
+    pub(crate) fn https(&self) -> &[String] {
+        &self.https
+    }
+
+    /// The secret of a token.
+    pub(crate) fn secret(&self, token: &str) -> String {
+        let text = std::fs::read_to_string(self.path(&format!("{token}.token"))).unwrap();
+        text.trim().to_owned()
+    }
+
+    /// A connection to a node over HTTP, of whoever has this token.
+    pub(crate) async fn web(&self, place: usize, token: &str) -> Web {
+        let address = self.https[place].parse().unwrap();
+        let web = if self.encrypted {
+            Web::connect_tls(address, NAMES[place], &self.path("certs/ca.pem")).await
+        } else {
+            Web::connect(address).await
+        };
+        web.bearing(&self.secret(token))
+    }
+
     /// The flags of somebody who has this token.
     pub(crate) fn who(&self, token: &str) -> Vec<String> {
         let (ca, token) = (self.path("certs/ca.pem"), self.path(&format!("{token}.token")));
-        ["--cacert", &ca, "--token-file", &token].map(String::from).into()
+        let encrypted = ["--cacert", &ca].map(String::from);
+        let mut flags = ["--token-file", &token].map(String::from).to_vec();
+        flags.extend(encrypted.into_iter().filter(|_| self.encrypted));
+        flags
     }
 
     /// Runs a command as the operator until what it says is as wanted.
@@ -142,6 +206,18 @@ impl Trio {
     pub(crate) fn until(&self, command: &str, wanted: impl Fn(&Said) -> bool) -> Said {
         let args = |_| [words(command), self.who("ops")].concat();
         self.endpoints().until(args, wanted)
+    }
+
+    /// Starts a command with this token that talks to one node only.
+    pub(crate) fn spawn_at(&self, place: usize, token: &str, command: &str) -> Child {
+        let args = [words("--json"), words(command), self.who(token)].concat();
+        let alone = Endpoints(self.clients[place].clone());
+        alone.spawn(&args.iter().map(|arg| &**arg).collect::<Vec<_>>())
+    }
+
+    /// Runs one to its end.
+    pub(crate) fn run_at(&self, place: usize, token: &str, command: &str) -> Said {
+        Said::of(self.spawn_at(place, token, command).wait_with_output().unwrap())
     }
 
     /// Runs a command with this token, which must exit with `code`.

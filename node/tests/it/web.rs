@@ -10,7 +10,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -25,6 +25,27 @@ const FOREVER: Duration = Duration::from_secs(60);
 pub(crate) struct Web {
     sender: SendRequest<Full<Bytes>>,
     token: Option<String>,
+}
+
+/// TLS with whom this authority knows, showing this certificate with its key, if one is given.
+pub(crate) fn trusting(ca: &str, own: Option<(&str, &str)>) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match own {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = CertificateDer::pem_file_iter(certificate).unwrap();
+            let key = PrivateKeyDer::from_pem_file(key).unwrap();
+            config.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
+        }
+    };
+    TlsConnector::from(Arc::new(config))
 }
 
 /// An answer.
@@ -48,19 +69,9 @@ impl Web {
 
     /// Over TLS, to the node of this name, with certificates of this authority.
     pub(crate) async fn connect_tls(address: SocketAddr, node: &str, ca: &str) -> Self {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(ca).unwrap() {
-            roots.add(certificate.unwrap()).unwrap();
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let stream = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from(node.to_owned()).unwrap();
-        let connector = TlsConnector::from(Arc::new(config));
-        Self::over(connector.connect(name, stream).await.unwrap()).await
+        Self::over(trusting(ca, None).connect(name, stream).await.unwrap()).await
     }
 
     async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {

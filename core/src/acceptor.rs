@@ -30,7 +30,7 @@ use crate::slab::{Keyed, Shelf, Slot};
 use crate::time::{Instant, Span};
 use crate::timers::Wheel;
 
-/// How long an entry that is over is kept before the key's home is asked to settle it.
+/// How long at least an entry that is over is kept before the key's home is asked to settle it.
 const STALE_AFTER: Span = Span::from_secs(3);
 /// The most timers that one call works off; the rest fire at the next one. So few that a message that comes while a million
 /// leases end waits for some tens of microseconds.
@@ -271,7 +271,8 @@ impl Acceptor {
         self.leases += usize::from(held);
         self.leases -= usize::from(had_lease);
         record.accepted = Some(written);
-        self.timers.set_sooner(slot, if held { expires_at } else { now.after(STALE_AFTER) });
+        self.timers
+            .set_sooner(slot, if held { expires_at } else { now.after(stale_after(&self.timing)) });
         if held {
             tell(Event::Held { key: key.clone(), token });
         }
@@ -362,7 +363,7 @@ impl Acceptor {
             } else {
                 written.at.max(record.promised_at)
             };
-            let (over, stale_at) = (age_from.after(self.horizon), stale_at(written));
+            let (over, stale_at) = (age_from.after(self.horizon), stale_at(written, &self.timing));
             if ended_now {
                 self.leases -= 1;
                 tell(Event::Expired { key, token });
@@ -374,8 +375,10 @@ impl Acceptor {
                 self.stale.push_back((key, token));
             }
             let reported = now >= stale_at;
-            self.timers
-                .set(slot, if reported { over.max(now.after(STALE_AFTER)) } else { stale_at });
+            self.timers.set(
+                slot,
+                if reported { over.max(now.after(stale_after(&self.timing))) } else { stale_at },
+            );
             if let Some(written) = &mut self.records[slot].accepted {
                 written.ended = true;
                 written.reported |= reported;
@@ -495,9 +498,14 @@ fn implied_promise(ballot: Ballot) -> Ballot {
     if Rule::ImpliedPromise.is_out() { ballot } else { ballot.next() }
 }
 
+/// As long as an entry that is over is kept: nobody goes on from it without a vote any more.
+fn stale_after(timing: &Timing) -> Span {
+    STALE_AFTER.max(timing.promise_timeout)
+}
+
 /// When the home is asked to settle this.
-fn stale_at(written: &Written) -> Instant {
-    written.expires_at.max(written.at).after(STALE_AFTER)
+fn stale_at(written: &Written, timing: &Timing) -> Instant {
+    written.expires_at.max(written.at).after(stale_after(timing))
 }
 
 impl Record {

@@ -177,6 +177,7 @@ fn leases_are_counted_whatever_goes() {
 #[test]
 fn keys_that_wait_to_be_settled_are_bounded_and_named_once() {
     let mut acceptor = acceptor();
+    let stale_after = acceptor.timing.promise_timeout.max(STALE_AFTER);
     let many = u64::try_from(STALE_QUEUE).unwrap() + 3;
     for name in 0..many {
         let key = format!("{name}").as_str().into();
@@ -185,12 +186,12 @@ fn keys_that_wait_to_be_settled_are_bounded_and_named_once() {
     }
     assert!(!acceptor.has_stale());
     let ended = NOW.after(LEASE);
-    run(&mut acceptor, ended.after(STALE_AFTER.minus(Span::from_millis(10))));
+    run(&mut acceptor, ended.after(stale_after.minus(Span::from_millis(10))));
     assert!(!acceptor.has_stale(), "their homes may still do it by themselves");
-    run(&mut acceptor, ended.after(STALE_AFTER.plus(Span::from_millis(10))));
+    run(&mut acceptor, ended.after(stale_after.plus(Span::from_millis(10))));
     assert!(acceptor.has_stale());
     let named = core::iter::from_fn(|| acceptor.next_stale()).count();
     assert_eq!((named, acceptor.has_stale()), (STALE_QUEUE, false));
-    run(&mut acceptor, ended.after(STALE_AFTER.times(4)));
+    run(&mut acceptor, ended.after(stale_after.times(4)));
     assert!(!acceptor.has_stale(), "each key once");
 }

@@ -109,6 +109,7 @@ impl Coordinator {
     }
 
     fn on_accepted(&mut self, scene: &mut Scene<'_>, desk: Slot, from: usize) {
+        let crowded = self.desks.len() > self.resting;
         let Phase::Write(write) = &mut self.desks[desk].phase else { return };
         if scene.now >= write.until && !Rule::OpTimeout.is_out() {
             return;
@@ -117,7 +118,10 @@ impl Coordinator {
         let first = !write.chosen && write.accepted.count() >= scene.quorum;
         write.chosen |= first;
         if write.is_settled(scene.masters) && write.forget_at.is_none() {
-            let forget_at = scene.now.after(FORGET_AFTER);
+            // Where there is room, the key stays cheap to lock for as long as the masters' promises allow.
+            let soon = scene.now.after(FORGET_AFTER);
+            let forget_at =
+                if crowded { soon } else { write.useful_until(&self.timing, scene.masters) };
             write.forget_at = Some(forget_at);
             self.desk_timers.set_sooner(desk, forget_at);
         }

@@ -167,6 +167,8 @@ pub(crate) struct Coordinator {
     timing: Timing,
     /// How many may wait at one desk.
     per_key: usize,
+    /// How many desks there may be before keys that were released go early.
+    resting: usize,
     desks: Shelf<Desk>,
     desk_timers: Wheel,
     tasks: Slab<Task>,
@@ -194,6 +196,7 @@ impl Coordinator {
         Self {
             timing: settings.timing,
             per_key: usize::try_from(settings.limits.waiters_per_key).unwrap_or(usize::MAX),
+            resting: rounds::resting(&settings.limits),
             desks: Shelf::new(Seeded(seed)),
             desk_timers: Wheel::new(now),
             tasks: Slab::new(),

@@ -12,7 +12,7 @@ use crate::feed::Fact;
 use crate::message::{Ask, Tell};
 use crate::request::{Action, Limit, NotDone, Outcome};
 use crate::round::{Base, Summary, Vote, Votes, Write};
-use crate::settings::Timing;
+use crate::settings::{Limits, Timing};
 use crate::slab::Slot;
 use crate::tally::Tally;
 use crate::time::{Instant, Span};
@@ -21,8 +21,17 @@ use crate::time::{Instant, Span};
 const FIRST_PAUSE: Span = Span::from_millis(4);
 /// How often the pause doubles at most.
 const DOUBLINGS: u32 = 7;
-/// How long a key that was released stays cheap to lock again before the masters are told to forget it.
+/// How long a key that was released stays cheap to lock again where many keys are under way.
 pub(super) const FORGET_AFTER: Span = Span::from_millis(500);
+/// Keys that may rest for longer at their home, if the masters have room for a multiple of them.
+const RESTING: usize = 100_000;
+/// Records for each of them.
+const ROOM: usize = 16;
+
+/// How many desks there may be before keys that were released go early.
+pub(super) fn resting(limits: &Limits) -> usize {
+    RESTING.min(usize::try_from(limits.records).unwrap_or(usize::MAX) / ROOM)
+}
 
 impl Coordinator {
     /// How long to wait for an answer before a message is sent again.

@@ -177,7 +177,7 @@ fn retry() -> Scope {
             vec![Planned::atomic(Want::Free(0), &[A], &[&[A, B, C], &[A, C]])],
             vec![Planned::atomic(Want::Read, &[C], &[&[A, C], &[B, C]])],
         ],
-        budget: Budget { jumps: vec![jump(Span::from_millis(600), 1)], ..Budget::default() },
+        budget: Budget { jumps: vec![jump(Span::from_millis(3_800), 1)], ..Budget::default() },
         finds: &["retry-unknown", "retry-floor"],
         ..three("retry", "a coordinator that is overtaken votes again on what it may have done")
     }

@@ -11,6 +11,7 @@
 //! * [`world`] is the nodes, the network, the disks and the time.
 //! * [`hazards`] reads the table that says which transcript goes red without which rule.
 //! * [`bodies`] is what the fuzzer runs.
+//! * [`rig`] runs real processes instead.
 //! * [`talk`] puts messages into words, [`show`] what they consist of, answers and events.
 //!
 //! ```
@@ -25,6 +26,7 @@
 
 pub mod bodies;
 pub mod hazards;
+pub mod rig;
 pub mod script;
 pub mod show;
 pub mod stage;

@@ -133,7 +133,10 @@ fn runtime() -> io::Result<Runtime> {
 
 async fn gaps(runs: usize) -> io::Result<ExitCode> {
     let mut out = io::stdout();
-    writeln!(out, "the longest time that any of the clients' operations stood still, in milliseconds:")?;
+    writeln!(
+        out,
+        "the longest time that any of the clients' operations stood still, in milliseconds:"
+    )?;
     for blow in gaps::Blow::ALL {
         let mut found = Vec::new();
         for turn in 0..runs {
@@ -144,7 +147,10 @@ async fn gaps(runs: usize) -> io::Result<ExitCode> {
         let (blow_ms, calm_ms) =
             (gaps::median(of(|gap| gap.blow)) / 1_000, gaps::median(of(|gap| gap.calm)) / 1_000);
         let name = blow.name();
-        writeln!(out, "{name:<40} median {blow_ms:>6} of {all:?}; while nothing happened {calm_ms}")?;
+        writeln!(
+            out,
+            "{name:<40} median {blow_ms:>6} of {all:?}; while nothing happened {calm_ms}"
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use leasehold_core::{Drift, Instant, Span, Timing};
 use leasehold_client::clock;
+use leasehold_core::{Drift, Instant, Span, Timing};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -103,15 +103,14 @@ impl Cluster {
         let count = shape.masters + shape.replicas;
         let hosts = (shape.network == Network::Hosts).then(|| Hosts::new(count)).transpose()?;
         let proxies = (shape.network == Network::Proxied).then(|| Proxies::new(seed));
-        let mut cluster =
-            Self { seats: Vec::new(), proxies, hosts, shape, program, shim, folder };
+        let mut cluster = Self { seats: Vec::new(), proxies, hosts, shape, program, shim, folder };
         cluster.prepare(count).await?;
         for number in 0..count {
             cluster.start_node(number)?;
         }
-        cluster.until("it is founded", async |cluster| {
-            Ok(cluster.ask(&["init"]).await?.code == 0)
-        }).await?;
+        cluster
+            .until("it is founded", async |cluster| Ok(cluster.ask(&["init"]).await?.code == 0))
+            .await?;
         cluster.until_well(PATIENCE).await?;
         if shape.shim {
             cluster.prove_shim().await?;
@@ -131,7 +130,8 @@ impl Cluster {
         let shown = self.uptime().await?.saturating_sub(before).saturating_mul(1_000);
         let passed = clock::now().since(began).as_micros();
         if shown < JUMP || shown > JUMP + 2 * passed {
-            let story = format!("a clock that jumped by {JUMP} µs does not reach the node: {shown}");
+            let story =
+                format!("a clock that jumped by {JUMP} µs does not reach the node: {shown}");
             return Err(io::Error::other(story));
         }
         let names = fs::read_to_string(self.seats[0].shadow.join("names")).unwrap_or_default();
@@ -166,7 +166,8 @@ impl Cluster {
             };
             let mut known = (client.clone(), peer.clone());
             if let Some(proxies) = &self.proxies {
-                let target = |address: &str| address.parse::<SocketAddr>().map_err(io::Error::other);
+                let target =
+                    |address: &str| address.parse::<SocketAddr>().map_err(io::Error::other);
                 known.0 = proxies.open(number, target(&client)?, false).await?.to_string();
                 known.1 = proxies.open(number, target(&peer)?, true).await?.to_string();
             }
@@ -392,7 +393,8 @@ impl Cluster {
         let end: Instant = clock::now().after(patience);
         loop {
             let standings = self.standings().await?;
-            let wanted = |number: usize| if number < self.shape.masters { "active" } else { "replica" };
+            let wanted =
+                |number: usize| if number < self.shape.masters { "active" } else { "replica" };
             let well = self.seats.iter().enumerate().all(|(number, seat)| {
                 standings.iter().any(|(name, is)| *name == seat.name && is == wanted(number))
             });
@@ -400,7 +402,8 @@ impl Cluster {
                 return Ok(());
             }
             if clock::now() > end {
-                let story = format!("{patience} after all faults were over, nodes are {standings:?}");
+                let story =
+                    format!("{patience} after all faults were over, nodes are {standings:?}");
                 return Err(io::Error::other(story));
             }
             pause(Span::from_millis(100)).await;

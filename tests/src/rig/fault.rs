@@ -1,4 +1,4 @@
-//! What is done to nodes, clients and what is between them, and how it is undone.
+//! How faults are brought about, and how they are undone.
 
 use std::io;
 
@@ -8,122 +8,11 @@ use leasehold_sim::dice::Roll;
 
 use super::cluster::{Cluster, pause};
 use super::hosts::{Hosts, Packets};
+use super::kind::{Change, Cut, Kind, Many};
 use super::page::Page;
-use super::proxy::{End, Rule};
+use super::process::Process;
+use super::proxy::{End, Proxies, Rule};
 use super::stint::Stint;
-
-/// How many of the masters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Many {
-    /// Any node.
-    One,
-    /// As few as make a majority.
-    Majority,
-    /// All nodes.
-    All,
-}
-
-/// The shape of a cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// The nodes fall into two groups that do not hear each other.
-    Split,
-    /// One node hears nobody, clients included now and then, and nobody hears it.
-    Isolate,
-    /// Some nodes are not heard by some others, whom they hear.
-    OneWay,
-    /// Two groups do not hear each other, but one node hears and is heard by all.
-    Bridge,
-}
-
-/// What an operator does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A master loses its node file and is replaced.
-    Replace,
-    /// A master becomes a replica, and a master again.
-    Demote,
-    /// A master is removed, and taken in again.
-    Leave,
-    /// All nodes are restarted in turn, as an upgrade would.
-    Rolling,
-}
-
-/// What may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Nodes are killed, and started again.
-    Kill(Many),
-    /// Nodes stand still.
-    Stop(Many),
-    /// A client process stands still.
-    StopClient,
-    /// A client process is killed, and another one comes.
-    KillClient,
-    /// Links are cut.
-    Cut(Cut),
-    /// What some nodes send takes longer, and never the same time.
-    Slow,
-    /// All connections break.
-    Reset,
-    /// Some packets are lost.
-    Loss,
-    /// Wall clocks jump.
-    Wall,
-    /// Clocks change between the extremes of what they may drift.
-    Rates,
-    /// Clocks run at any rate, and jump.
-    BeyondRates,
-    /// Nothing can be written, for want of room or worse.
-    DiskFails,
-    /// Everything that is synced takes long.
-    DiskSlow,
-    /// Nodes lose their power, and with it what they had not synced.
-    Power(Many),
-    /// An operator is at work.
-    Operate(Change),
-}
-
-impl Kind {
-    /// A word for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kill(Many::One) => "kill",
-            Self::Kill(Many::Majority) => "kill a majority",
-            Self::Kill(Many::All) => "kill all",
-            Self::Stop(Many::One) => "stop",
-            Self::Stop(Many::Majority) => "stop a majority",
-            Self::Stop(Many::All) => "stop all",
-            Self::StopClient => "stop clients",
-            Self::KillClient => "kill clients",
-            Self::Cut(Cut::Split) => "split",
-            Self::Cut(Cut::Isolate) => "isolate",
-            Self::Cut(Cut::OneWay) => "one way",
-            Self::Cut(Cut::Bridge) => "bridge",
-            Self::Slow => "slow links",
-            Self::Reset => "reset",
-            Self::Loss => "lost packets",
-            Self::Wall => "wall clock jump",
-            Self::Rates => "clock rates",
-            Self::BeyondRates => "clocks beyond the bound",
-            Self::DiskFails => "disk fails",
-            Self::DiskSlow => "slow disk",
-            Self::Power(Many::One) => "power cut",
-            Self::Power(Many::Majority) => "power cut of a majority",
-            Self::Power(Many::All) => "power cut of all",
-            Self::Operate(Change::Replace) => "replace",
-            Self::Operate(Change::Demote) => "demote",
-            Self::Operate(Change::Leave) => "leave",
-            Self::Operate(Change::Rolling) => "rolling restart",
-        }
-    }
-
-    /// Whether two of these would undo each other.
-    const fn is_of_links(self) -> bool {
-        matches!(self, Self::Cut(_) | Self::Slow | Self::Loss)
-    }
-}
 
 /// A fault that holds.
 #[derive(Debug)]
@@ -169,101 +58,107 @@ impl Stint {
         Ok(())
     }
 
+    /// Does it. `None` if it makes no sense as things are.
     async fn act(&mut self, kind: Kind, roll: &mut Roll) -> io::Result<Option<(Undo, String)>> {
-        let count = self.cluster.seats.len();
-        Ok(Some(match kind {
-            Kind::Kill(many) => {
-                let nodes = self.some(many, roll);
-                for &node in &nodes {
-                    self.cluster.kill(node);
-                }
-                (Undo::Start(nodes.clone()), format!("{nodes:?}"))
+        match kind {
+            Kind::Kill(many) | Kind::Power(many) | Kind::Stop(many) => {
+                self.strike(kind, many, roll).map(Some)
             }
-            Kind::Power(many) => {
-                let nodes = self.some(many, roll);
-                for &node in &nodes {
-                    self.cluster.cut_power(node)?;
-                }
-                (Undo::Start(nodes.clone()), format!("{nodes:?}"))
-            }
-            Kind::Stop(many) => {
-                let nodes = self.some(many, roll);
-                for &node in &nodes {
-                    self.cluster.seats[node].process.iter_mut().for_each(|it| it.stop());
-                }
-                (Undo::GoOn(nodes.clone()), format!("{nodes:?}"))
-            }
-            Kind::StopClient | Kind::KillClient => return self.touch_client(kind, roll),
+            Kind::StopClient | Kind::KillClient => self.touch_client(kind, roll),
             Kind::Cut(cut) => {
-                let links = links(cut, count, roll);
+                let links = links(cut, self.cluster.seats.len(), roll);
                 self.cut(&links, roll)?;
-                (Undo::Links, format!("{links:?}"))
+                Ok(Some((Undo::Links, format!("{links:?}"))))
             }
-            Kind::Slow => {
-                let Some(proxies) = &self.cluster.proxies else { return Ok(None) };
-                let (delay, jitter) = (roll.magnitude(1_000, 800_000), roll.magnitude(1_000, 800_000));
-                let from = roll.index(count);
-                let all = roll.one_in(3);
-                for (a, b) in pairs(count).filter(|(a, _)| all || *a == from) {
-                    let rule = Rule { delay, jitter, ..Rule::default() };
-                    proxies.set(End::Node(a), End::Node(b), rule);
-                }
-                (Undo::Links, format!("from {from} (all: {all}) by {delay} to {} µs", delay + jitter))
-            }
+            Kind::Slow => Ok(self.slow_links(roll)),
             Kind::Reset => {
-                let Some(proxies) = &self.cluster.proxies else { return Ok(None) };
-                proxies.break_all();
-                (Undo::Nothing, "all connections".into())
+                let proxies = self.cluster.proxies.as_ref();
+                proxies.into_iter().for_each(Proxies::break_all);
+                Ok(proxies.map(|_| (Undo::Nothing, "all connections".into())))
             }
-            Kind::Loss => {
-                let Some(hosts) = &self.cluster.hosts else { return Ok(None) };
-                let percent = u8::try_from(roll.between(1, 40)).unwrap_or(1);
-                for (from, to) in pairs(count) {
-                    hosts.treat(&Hosts::address(from), to, Packets::Lost(percent))?;
-                }
-                (Undo::Links, format!("{percent} % of all packets between nodes"))
-            }
-            Kind::Wall => {
-                let node = roll.index(count);
-                let ahead = i64::try_from(roll.magnitude(1_000, 7_200_000_000)).unwrap_or(0);
-                let ahead = if roll.one_in(2) { ahead } else { -ahead };
-                let Some(page) = &self.cluster.seats[node].page else { return Ok(None) };
-                page.set_wall(ahead)?;
-                (Undo::Nothing, format!("{node} is {ahead} µs ahead"))
-            }
+            Kind::Loss => self.lose_packets(roll),
+            Kind::Wall => self.set_wall_clock(roll),
             Kind::Rates => {
                 let bound = self.cluster.drift().ppm();
                 self.bend_all(roll, |roll| (0, extreme(bound, roll)))?;
-                (Undo::Nothing, format!("all clocks, within {bound} ppm"))
+                Ok(Some((Undo::Nothing, format!("all clocks, within {bound} ppm"))))
             }
             Kind::BeyondRates => {
                 self.bend_all(roll, |roll| {
                     let jump = if roll.one_in(4) { roll.magnitude(1_000, 10_000_000) } else { 0 };
                     (jump, i64::try_from(roll.below(900_000)).unwrap_or(0) - 450_000)
                 })?;
-                (Undo::Nothing, "all clocks, within no bound".into())
+                Ok(Some((Undo::Nothing, "all clocks, within no bound".into())))
             }
-            Kind::DiskFails => {
-                let nodes = self.some(if roll.one_in(3) { Many::Majority } else { Many::One }, roll);
-                let errno = ERRORS[roll.index(ERRORS.len())];
-                for page in self.pages(&nodes) {
-                    page.fail_disk(errno)?;
-                }
-                (Undo::Disk(nodes.clone()), format!("{nodes:?} with error {errno}"))
-            }
-            Kind::DiskSlow => {
-                let nodes = self.some(if roll.one_in(3) { Many::Majority } else { Many::One }, roll);
-                let by = u32::try_from(roll.magnitude(1_000, 900_000)).unwrap_or(0);
-                for page in self.pages(&nodes) {
-                    page.slow_disk(by)?;
-                }
-                (Undo::Disk(nodes.clone()), format!("{nodes:?} by {by} µs"))
-            }
+            Kind::DiskFails | Kind::DiskSlow => self.hurt_disks(kind, roll).map(Some),
             Kind::Operate(change) => {
                 let master = roll.index(self.cluster.shape().masters);
-                (Undo::Nothing, self.operate(change, master).await?)
+                Ok(Some((Undo::Nothing, self.operate(change, master).await?)))
             }
-        }))
+        }
+    }
+
+    fn strike(&mut self, kind: Kind, many: Many, roll: &mut Roll) -> io::Result<(Undo, String)> {
+        let nodes = self.some(many, roll);
+        let told = format!("{nodes:?}");
+        let stops = matches!(kind, Kind::Stop(_));
+        for &node in &nodes {
+            if stops {
+                self.cluster.seats[node].process.iter_mut().for_each(Process::stop);
+            } else if matches!(kind, Kind::Power(_)) {
+                self.cluster.cut_power(node)?;
+            } else {
+                self.cluster.kill(node);
+            }
+        }
+        Ok((if stops { Undo::GoOn(nodes) } else { Undo::Start(nodes) }, told))
+    }
+
+    fn slow_links(&self, roll: &mut Roll) -> Option<(Undo, String)> {
+        let (proxies, count) = (self.cluster.proxies.as_ref()?, self.cluster.seats.len());
+        let (delay, jitter) = (roll.magnitude(1_000, 800_000), roll.magnitude(1_000, 800_000));
+        let (from, all) = (roll.index(count), roll.one_in(3));
+        for (a, b) in pairs(count).filter(|(a, _)| all || *a == from) {
+            proxies.set(End::Node(a), End::Node(b), Rule { delay, jitter, ..Rule::default() });
+        }
+        let told = format!("from {from} (all: {all}) by {delay} to {} µs", delay + jitter);
+        Some((Undo::Links, told))
+    }
+
+    fn lose_packets(&self, roll: &mut Roll) -> io::Result<Option<(Undo, String)>> {
+        let Some(hosts) = &self.cluster.hosts else { return Ok(None) };
+        let percent = u8::try_from(roll.between(1, 40)).unwrap_or(1);
+        for (from, to) in pairs(self.cluster.seats.len()) {
+            hosts.treat(&Hosts::address(from), to, Packets::Lost(percent))?;
+        }
+        Ok(Some((Undo::Links, format!("{percent} % of all packets between nodes"))))
+    }
+
+    fn set_wall_clock(&self, roll: &mut Roll) -> io::Result<Option<(Undo, String)>> {
+        let node = roll.index(self.cluster.seats.len());
+        let ahead = i64::try_from(roll.magnitude(1_000, 7_200_000_000)).unwrap_or(0);
+        let ahead = if roll.one_in(2) { ahead } else { -ahead };
+        let Some(page) = &self.cluster.seats[node].page else { return Ok(None) };
+        page.set_wall(ahead)?;
+        Ok(Some((Undo::Nothing, format!("{node} is {ahead} µs ahead"))))
+    }
+
+    fn hurt_disks(&self, kind: Kind, roll: &mut Roll) -> io::Result<(Undo, String)> {
+        let many = if roll.one_in(3) { Many::Majority } else { Many::One };
+        let nodes = self.some(many, roll);
+        let errno = ERRORS[roll.index(ERRORS.len())];
+        let by = u32::try_from(roll.magnitude(1_000, 900_000)).unwrap_or(0);
+        let fails = kind == Kind::DiskFails;
+        for page in self.pages(&nodes) {
+            if fails {
+                page.fail_disk(errno)?;
+            } else {
+                page.slow_disk(by)?;
+            }
+        }
+        let how = if fails { format!("with error {errno}") } else { format!("by {by} µs") };
+        let told = format!("{nodes:?} {how}");
+        Ok((Undo::Disk(nodes), told))
     }
 
     /// Undoes what has held long enough; `all`: undoes everything.
@@ -289,7 +184,7 @@ impl Stint {
                 }
                 Undo::GoOn(nodes) => {
                     for node in nodes {
-                        self.cluster.seats[node].process.iter_mut().for_each(|it| it.go_on());
+                        self.cluster.seats[node].process.iter_mut().for_each(Process::go_on);
                     }
                 }
                 Undo::Client(number) => self.people.go_on(number),
@@ -459,7 +354,7 @@ async fn insist(cluster: &Cluster, command: &[&str]) -> io::Result<bool> {
     Ok(false)
 }
 
-async fn wait_for_end(process: &mut super::process::Process) {
+async fn wait_for_end(process: &mut Process) {
     let end = clock::now().after(OPERATOR);
     while process.ended().is_none() && clock::now() < end {
         pause(Span::from_millis(5)).await;

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -139,8 +139,12 @@ async fn write_for_ever(plan: Plan) -> io::Result<()> {
     for turn in 0.. {
         let mut roll = Dice::new(plan.seed).roll(Stream::Client(plan.client), turn);
         let asked = clock::now().as_micros();
+        // Tried once and again rather than queued for, so that it is known who asked after whom was answered.
         let lock = client.lock("fenced").value("sleeper").ttl(Duration::from_millis(300));
-        let Ok(lease) = lock.wait(Duration::from_secs(2)).lease().await else { continue };
+        let Ok(lease) = lock.lease().await else {
+            pause(Span::from_micros(roll.magnitude(1_000, 50_000))).await;
+            continue;
+        };
         let acquired = (asked, clock::now().as_micros());
         if !lease.is_valid() {
             continue;
@@ -213,12 +217,7 @@ pub fn judge(attempts: &Attempts) -> Verdict {
 /// # Errors
 ///
 /// The operating system's.
-pub async fn run(
-    cluster: &Cluster,
-    program: &PathBuf,
-    seed: u64,
-    span: Span,
-) -> io::Result<Attempts> {
+pub async fn run(cluster: &Cluster, program: &Path, seed: u64, span: Span) -> io::Result<Attempts> {
     let resource = Resource::open().await?;
     let mut sleepers = Vec::new();
     for client in 0..4 {

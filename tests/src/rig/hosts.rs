@@ -42,8 +42,8 @@ pub fn missing() -> Option<String> {
         }
     }
     let probe = format!("{PREFIX}{}-probe", std::process::id());
-    let tried = run("ip", &["netns", "add", &probe])
-        .and_then(|()| nft(&probe, "add table inet probe"));
+    let tried =
+        run("ip", &["netns", "add", &probe]).and_then(|()| nft(&probe, "add table inet probe"));
     drop(run("ip", &["netns", "delete", &probe]));
     tried.err().map(|error| format!("network namespaces do not work here: {error}"))
 }

@@ -219,12 +219,20 @@ impl Gathered {
                 Verdict::Done { token: Token(*token), repeated: false }
             }
             Some(Said::Held { token, value, meta }) => {
-                *(if *call == Call::Read { &mut self.judged.done } else { &mut self.judged.refused }) += 1;
+                *(if *call == Call::Read {
+                    &mut self.judged.done
+                } else {
+                    &mut self.judged.refused
+                }) += 1;
                 let (value, meta) = (value.as_str().into(), meta.as_str().into());
                 Verdict::Held { token: Token(*token), value, meta }
             }
             Some(Said::Free) => {
-                *(if *call == Call::Read { &mut self.judged.done } else { &mut self.judged.refused }) += 1;
+                *(if *call == Call::Read {
+                    &mut self.judged.done
+                } else {
+                    &mut self.judged.refused
+                }) += 1;
                 Verdict::Free
             }
             Some(Said::Nothing(_)) => {

@@ -10,7 +10,7 @@
 //!
 //! * [`soak`] is the command: recipes, load, faults, a page at the end. A [`recipe`] is a cluster and what may happen to it.
 //! * [`cluster`] is the nodes, [`worker`] the clients, [`process`] what both are, [`program`] where their binaries are.
-//! * [`fault`] is what is done to them, with [`proxy`], [`hosts`] (network namespaces) and [`page`] (clocks and disks, by a
+//! * [`kind`] is what may happen to them, [`fault`] how, with [`proxy`], [`hosts`] (network namespaces) and [`page`] (clocks and disks, by a
 //!   preloaded library, `shim.c`) as tools.
 //! * [`fence`] is a resource that compares tokens, and clients that sleep through their leases; [`gaps`] measures how long
 //!   operations stand still.
@@ -26,6 +26,7 @@ pub mod fence;
 pub mod gaps;
 pub mod hosts;
 pub mod judge;
+pub mod kind;
 pub mod page;
 pub mod people;
 pub mod process;

@@ -123,10 +123,8 @@ fn build() -> Result<PathBuf, String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let folder = this.parent().unwrap_or(Path::new("."));
     // Others may build it at the same time; a rename is all or nothing.
-    let (next, built) = (
-        folder.join(format!("rig-shim-{}.so", std::process::id())),
-        folder.join("librig-shim.so"),
-    );
+    let (next, built) =
+        (folder.join(format!("rig-shim-{}.so", std::process::id())), folder.join("librig-shim.so"));
     let source = folder.join(format!("rig-shim-{}.c", std::process::id()));
     fs::write(&source, include_str!("shim.c")).map_err(|error| error.to_string())?;
     let mut compiler = Command::new("cc");

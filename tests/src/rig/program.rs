@@ -47,7 +47,9 @@ fn of_this_build() -> io::Result<PathBuf> {
         Some(name) => name,
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(&root).args(["build", "--quiet", "--locked", "-p", "leasehold-node"]);
+    // Together with this package, so that what both are built from is the same, and built once.
+    cargo.current_dir(&root).args(["build", "--quiet", "--locked"]);
+    cargo.args(["-p", "leasehold-tests", "-p", "leasehold-node"]);
     cargo.args(["--bin", "leasehold", "--profile", profile]);
     if let Some(target) = folder.parent() {
         cargo.arg("--target-dir").arg(target);

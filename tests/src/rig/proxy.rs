@@ -77,7 +77,12 @@ impl Proxies {
     /// # Errors
     ///
     /// The operating system's.
-    pub async fn open(&self, to: usize, target: SocketAddr, of_nodes: bool) -> io::Result<SocketAddr> {
+    pub async fn open(
+        &self,
+        to: usize,
+        target: SocketAddr,
+        of_nodes: bool,
+    ) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (rules, dice) = (self.rules.subscribe(), self.dice);
@@ -143,7 +148,12 @@ struct Carry {
 }
 
 impl Carry {
-    async fn run(mut self, dialler: TcpStream, target: SocketAddr, of_nodes: bool) -> io::Result<()> {
+    async fn run(
+        mut self,
+        dialler: TcpStream,
+        target: SocketAddr,
+        of_nodes: bool,
+    ) -> io::Result<()> {
         dialler.set_nodelay(true)?;
         // Half of the connections end with a reset.
         let resets = self.roll.one_in(2);
@@ -165,7 +175,8 @@ impl Carry {
         let (rules, rules_back) = (self.rules.clone(), self.rules.clone());
         let roll_back = Dice::new(self.roll.bits()).roll(Stream::Faults, 0);
         let to = self.to;
-        let mut go = tokio::spawn(pump(read, there_write, (from, to), rules, self.roll.clone(), first));
+        let mut go =
+            tokio::spawn(pump(read, there_write, (from, to), rules, self.roll.clone(), first));
         let mut back =
             tokio::spawn(pump(there_read, write, (to, from), rules_back, roll_back, Vec::new()));
         tokio::select! {

@@ -3,7 +3,7 @@
 use leasehold_core::{Drift, Span, Timing};
 
 use super::cluster::{Network, Shape};
-use super::fault::{Change, Cut, Kind, Many};
+use super::kind::{Change, Cut, Kind, Many};
 use super::worker::Habits;
 
 const SECOND: u64 = 1_000_000;
@@ -182,7 +182,13 @@ fn of_links() -> Vec<Recipe> {
         Recipe {
             name: "five",
             about: "five masters and two replicas, through proxies, with nearly everything at once",
-            shape: Shape { masters: 5, replicas: 2, network: Network::Proxied, shim: true, ..THREE },
+            shape: Shape {
+                masters: 5,
+                replicas: 2,
+                network: Network::Proxied,
+                shim: true,
+                ..THREE
+            },
             faults: &[
                 (3, Kind::Kill(Many::One)),
                 (2, Kind::Kill(Many::Majority)),

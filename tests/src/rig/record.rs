@@ -136,7 +136,11 @@ impl Record {
     ///
     /// The operating system's.
     pub fn begin(path: &Path) -> io::Result<Self> {
-        OpenOptions::new().create_new(true).append(true).open(path).map(|file| Self(Mutex::new(file)))
+        OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .open(path)
+            .map(|file| Self(Mutex::new(file)))
     }
 
     /// Writes a line.

@@ -87,7 +87,8 @@ impl Summary {
                 mb(most),
             );
         }
-        let faults: Vec<String> = self.faults.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+        let faults: Vec<String> =
+            self.faults.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
         page += &format!("\nfaults: {}\n", faults.join(" · "));
         for (name, sums) in self.recipes.iter().filter(|(_, sums)| sums.overlaps > 0) {
             page += &format!("{name}: {} overlapping beliefs, out of contract\n", sums.overlaps);
@@ -139,11 +140,13 @@ pub async fn soak(wanted: &Wanted, mut tell: impl FnMut(&str)) -> io::Result<Sum
         // What is left, shared by those that are left.
         let left = end.since(clock::now());
         let share = left.split(u64::try_from(count - place).unwrap_or(1));
-        let (name, until) = (recipe.name, clock::now().after(share));
+        let name = recipe.name;
         let seed = wanted.seed.wrapping_mul(1_000).wrapping_add(u64::try_from(place).unwrap_or(0));
         let mut stint = Stint::begin(recipe, seed, wanted.program.clone()).await?;
+        let until = clock::now().after(share);
         loop {
-            let span = Span::from(wanted.round).min(until.since(clock::now()).max(Span::from_secs(3)));
+            let span =
+                Span::from(wanted.round).min(until.since(clock::now()).max(Span::from_secs(3)));
             stint.round(span, &wanted.keep).await?;
             let sums = stint.sums();
             tell(&format!(

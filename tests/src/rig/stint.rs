@@ -15,8 +15,9 @@ use leasehold_sim::dice::{Dice, Roll, Stream};
 use serde::Serialize;
 
 use super::cluster::{Cluster, pause};
-use super::fault::{Holds, Kind, extreme};
+use super::fault::{Holds, extreme};
 use super::judge::{Account, Judged, Judgement, judge};
+use super::kind::Kind;
 use super::people::People;
 use super::recipe::Recipe;
 use super::record::{Line, Said};
@@ -110,7 +111,11 @@ impl Stint {
     /// Writes down what happens.
     pub fn tell(&mut self, what: &str) {
         let now = clock::now();
-        self.story.push(format!("{:>9} µs ({}) {what}", now.since(self.began).as_micros(), now.as_micros()));
+        self.story.push(format!(
+            "{:>9} µs ({}) {what}",
+            now.since(self.began).as_micros(),
+            now.as_micros()
+        ));
     }
 
     /// One more client process.
@@ -140,6 +145,7 @@ impl Stint {
         if self.recipe.extremes {
             let (bound, mut roll) = (self.cluster.drift().ppm(), self.roll());
             self.bend_all(&mut roll, |roll| (0, extreme(bound, roll)))?;
+            *self.faults.entry(Kind::Rates.name()).or_default() += 1;
         }
         self.trouble(self.began.after(span)).await?;
         let load = clock::now().since(self.began);
@@ -255,7 +261,12 @@ impl Stint {
             writeln!(file, "CLOCK {} {}", seat.name, serde_json::to_string(&skew)?)?;
         }
         for account in accounts {
-            writeln!(file, "CLOCK process {} {}", account.process, serde_json::to_string(&account.skew)?)?;
+            writeln!(
+                file,
+                "CLOCK process {} {}",
+                account.process,
+                serde_json::to_string(&account.skew)?
+            )?;
             for line in &account.lines {
                 writeln!(file, "CLIENTS {} {}", account.process, serde_json::to_string(line)?)?;
             }
@@ -275,12 +286,15 @@ fn worst_gap(accounts: &[Account]) -> u64 {
         .iter()
         .flat_map(|account| {
             account.lines.iter().filter_map(|line| match line {
-                Line::Answer { at, said: Said::Done { .. } | Said::Held { .. } | Said::Free, .. } => {
-                    Some(account.skew.when(*at))
-                }
-                Line::Answer { .. } | Line::Call { .. } | Line::Belief { .. } | Line::Over { .. } => {
-                    None
-                }
+                Line::Answer {
+                    at,
+                    said: Said::Done { .. } | Said::Held { .. } | Said::Free,
+                    ..
+                } => Some(account.skew.when(*at)),
+                Line::Answer { .. }
+                | Line::Call { .. }
+                | Line::Belief { .. }
+                | Line::Over { .. } => None,
             })
         })
         .collect();

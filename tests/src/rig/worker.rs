@@ -158,9 +158,13 @@ impl Person {
         let until = match session.map(|session| session.lease.valid_until()) {
             Some(end) if roll.below(10) < 2 => {
                 let left = end.since(now).as_micros();
-                now.after(Span::from_micros(left - roll.magnitude(100, (left / 4).max(200)).min(left)))
+                now.after(Span::from_micros(
+                    left - roll.magnitude(100, (left / 4).max(200)).min(left),
+                ))
             }
-            Some(end) if roll.one_in(10) => end.after(Span::from_micros(roll.magnitude(10, 50_000))),
+            Some(end) if roll.one_in(10) => {
+                end.after(Span::from_micros(roll.magnitude(10, 50_000)))
+            }
             Some(_) | None => now.after(Span::from_micros(pause)),
         };
         let mut stopped = self.stopped.clone();
@@ -281,7 +285,8 @@ impl Person {
         roll: &mut Roll,
     ) -> io::Result<Option<Session>> {
         let own = format!("c{}.{}", self.number, self.decisions);
-        let (ttl, wait) = (self.lease(roll), roll.magnitude(1_000, self.plan.habits.wait.max(1_000)));
+        let (ttl, wait) =
+            (self.lease(roll), roll.magnitude(1_000, self.plan.habits.wait.max(1_000)));
         let lock = client.lock(key.as_str()).value(own.as_str()).label("op", own.as_str()).ttl(ttl);
         let lock = lock.wait(Duration::from_micros(wait));
         let call = self.call(&key, Asked::Lock { value: own.clone(), meta: own, delay: 0 })?;
@@ -313,11 +318,7 @@ impl Person {
         Ok(None)
     }
 
-    async fn as_owner(
-        &mut self,
-        client: &Client,
-        session: Session,
-    ) -> io::Result<Option<Session>> {
+    async fn as_owner(&mut self, client: &Client, session: Session) -> io::Result<Option<Session>> {
         let mut roll = self.roll();
         let away = self.plan.habits.walk_away;
         let what = roll.below(100);

@@ -42,7 +42,11 @@ fn two_owners_at_once_are_found() {
     assert!(found.contains(&"mutual exclusion"), "{found:?}");
     // Both checkers of orders see it as well.
     assert_eq!(found.iter().filter(|rule| **rule == "linearizability").count(), 2, "{found:?}");
-    assert_eq!(rules(lines, Skew::default(), false), [""; 0], "nobody promised more, out of contract");
+    assert_eq!(
+        rules(lines, Skew::default(), false),
+        [""; 0],
+        "nobody promised more, out of contract"
+    );
 }
 
 #[test]

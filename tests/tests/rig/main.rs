@@ -3,6 +3,8 @@
 //! What a test cannot do here, for want of a privilege or a program, it says, and does the rest. How to run longer parts is in
 //! `CONTRIBUTING.md`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod judging;
 
 use std::io::{self, Write};
@@ -12,9 +14,14 @@ use std::time::Duration;
 use leasehold_core::Span;
 use leasehold_tests::rig::cluster::Cluster;
 use leasehold_tests::rig::{fence, recipe, soak};
+use tokio::runtime::{Builder, Runtime};
 
 fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_soak").into()
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 /// Follows a recipe for a few seconds. Nothing may be wrong, and something must have happened.
@@ -30,12 +37,10 @@ fn follow(name: &str) {
         keep: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("histories"),
         program: program(),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
-    let runtime = { runtime }.build().unwrap();
-    let summary = runtime.block_on(soak::soak(&wanted, |_| {})).unwrap();
+    let summary = runtime().block_on(soak::soak(&wanted, |_| {})).unwrap();
     if let Some(why) = summary.skipped.get(name) {
         // Past the capture of the test runner: nobody shall take this for a pass.
-        writeln!(io::stderr(), "SKIPPED {name}: {why}").unwrap();
+        io::stderr().write_all(format!("SKIPPED {name}: {why}\n").as_bytes()).unwrap();
         return;
     }
     assert_eq!(summary.violations(), 0, "\n{}", summary.page());
@@ -82,9 +87,7 @@ fn members_come_and_go() {
 /// Clients that sleep through their leases are at work at the same time, and the resource takes no stale write.
 #[test]
 fn a_fenced_resource_takes_no_stale_write() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
-    let runtime = { runtime }.build().unwrap();
-    let attempts = runtime.block_on(async {
+    let attempts = runtime().block_on(async {
         let cluster = Cluster::start(recipe::THREE, 7).await?;
         fence::run(&cluster, &program(), 7, Span::from_secs(8)).await
     });

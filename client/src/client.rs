@@ -114,7 +114,8 @@ impl Client {
     }
 
     /// Sends a message to whoever is registered as `to`, or to the mailbox at that address: at most once, to wherever in
-    /// the cluster its client is connected.
+    /// the cluster its client is connected. Where nodes want a token, a name takes the right to read it; an address
+    /// takes none, since nobody can guess one.
     ///
     /// # Errors
     ///

@@ -243,6 +243,12 @@ impl Driver {
             && let Some((_, (masters, replicas))) = &wanted.begun
             && let Some(member) = masters.iter().chain(replicas).find(|member| member.id == node)
         {
+            if now < wanted.meet_by {
+                // A member that was taken in just now is linked in a moment.
+                wanted.begun = None;
+                self.amending.wanted.push(wanted);
+                return;
+            }
             return self.parts.desk.unmet(ticket, vec![member.name.clone()]);
         }
         self.parts.desk.reply(ticket, outcome);

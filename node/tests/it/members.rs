@@ -46,6 +46,10 @@ fn a_node_is_taken_in_votes_and_is_let_go_again() {
     // It knocks, so its name is enough.
     let d = trio.start("d");
     trio.until("members add d", |said| said.code == 0);
+    // At once: that it is not linked yet is waited out.
+    trio.expect(0, "ops", "members promote d");
+    trio.until("members", |said| is(said, "d", "master", "active"));
+    trio.expect(0, "ops", "members demote d");
     trio.until("members", |said| is(said, "d", "replica", "replica"));
     trio.expect(0, "ops", "members add d");
     trio.expect(0, "ops", "members promote d");

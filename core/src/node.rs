@@ -116,6 +116,11 @@ impl Hash for Node {
     }
 }
 
+/// The first of two times, of which there may be one only.
+fn earlier(one: Instant, other: Option<Instant>) -> Instant {
+    other.map_or(one, |other| one.min(other))
+}
+
 impl Node {
     /// A node that has just started, `now` by its own clock.
     #[must_use]
@@ -225,21 +230,18 @@ impl Node {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let raise = self.peers.place().map(|_| self.clock.when(self.disk.raise_at()));
-        let roles = [
-            self.acceptor.deadline(),
-            self.coordinator.deadline(),
-            self.relays.deadline(),
-            self.waiters.deadline(),
-            self.sync.deadline(),
-            self.copying.map(|_| self.now),
-            self.feeder.deadline(),
-            self.learned.deadline(),
-            self.founding.deadline(),
-            self.membership.deadline(),
-            raise,
-            Some(self.tell_at),
-        ];
-        roles.into_iter().flatten().min()
+        // Asked after every input, so it is a row of comparisons and not a list that is walked.
+        let first = earlier(self.tell_at, self.acceptor.deadline());
+        let first = earlier(first, self.coordinator.deadline());
+        let first = earlier(first, self.relays.deadline());
+        let first = earlier(first, self.waiters.deadline());
+        let first = earlier(first, self.sync.deadline());
+        let first = earlier(first, self.copying.map(|_| self.now));
+        let first = earlier(first, self.feeder.deadline());
+        let first = earlier(first, self.learned.deadline());
+        let first = earlier(first, self.founding.deadline());
+        let first = earlier(first, self.membership.deadline());
+        Some(earlier(first, raise))
     }
 
     /// Panics if a promise that this node keeps to itself is broken. For simulations: walks all records.

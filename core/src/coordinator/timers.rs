@@ -23,8 +23,10 @@ impl Coordinator {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let both = [self.task_timers.deadline(), self.desk_timers.deadline()];
-        both.into_iter().flatten().min()
+        match (self.task_timers.deadline(), self.desk_timers.deadline()) {
+            (Some(task), Some(desk)) => Some(task.min(desk)),
+            (only, None) | (None, only) => only,
+        }
     }
 
     fn task_due(&mut self, scene: &mut Scene<'_>, slot: Slot) {

@@ -20,7 +20,7 @@ use crate::run::run_focused;
 const CHUNK: u64 = 16;
 
 /// One seed of so many is run twice, and must be the same run.
-const TWICE: u64 = 64;
+const TWICE: u64 = 128;
 
 /// How often whoever waits is told how far a campaign is.
 const TELL_EVERY: Duration = Duration::from_millis(200);

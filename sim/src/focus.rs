@@ -92,6 +92,10 @@ impl Focus {
     /// Moves magnitudes to where the mechanism is busiest.
     pub(crate) fn bias(self, scenario: &mut Scenario, roll: &mut Roll) {
         let timing = scenario.settings.timing;
+        if matches!(self, Self::Forgetting | Self::Restart | Self::Disk) {
+            // What age and restarts bring about takes its time.
+            scenario.quiet += 6 * SECOND;
+        }
         let round = timing.op_timeout.plus(timing.promise_timeout).as_micros();
         match self {
             Self::Everything | Self::Ordinary | Self::Beyond | Self::Disk => {}
@@ -116,7 +120,7 @@ impl Focus {
                 }
             }
             Self::Restart | Self::Membership => {
-                scenario.wire = 128;
+                scenario.wire = 256;
             }
             Self::Replicas => {
                 let room = crate::fault::MAX_NODES - scenario.masters - scenario.spares;

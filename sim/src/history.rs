@@ -156,6 +156,12 @@ pub struct History {
 }
 
 impl History {
+    /// An empty history with room for most runs.
+    #[must_use]
+    pub fn roomy() -> Self {
+        Self { ops: Vec::with_capacity(256), beliefs: Vec::with_capacity(128) }
+    }
+
     /// A client learns at `now` that it may believe until `until`.
     pub fn believe(&mut self, belief: Belief) {
         if belief.until <= belief.from {

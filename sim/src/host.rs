@@ -81,7 +81,7 @@ pub struct Host {
     /// What is on disk.
     pub durable: NodeFile,
     /// What is on its way to the disk: the first is being written, the others wait.
-    pub writing: VecDeque<(Mark, NodeFile)>,
+    pub writing: VecDeque<(Mark, Box<NodeFile>)>,
     /// Files written so far.
     pub writes: u64,
     /// Whether the process stands still.
@@ -96,8 +96,10 @@ pub struct Host {
     pub last: Instant,
     /// See `last`.
     pub before: Instant,
-    /// The true time of the next tick that is in the queue.
-    pub wake: Option<u64>,
+    /// When the node wants to see the time, as it said after its last input.
+    pub due: Option<Instant>,
+    /// The true time of the next tick that is in the queue, and what was due then by the machine's own clock.
+    pub wake: Option<(u64, Instant)>,
     /// Requests of this boot; a ticket is a place in here.
     pub asked: Vec<Asked>,
     /// What the node was last told about each link.
@@ -130,6 +132,7 @@ impl Host {
             changed: Vec::new(),
             last: Instant::default(),
             before: Instant::default(),
+            due: None,
             wake: None,
             asked: Vec::new(),
             told: vec![None; nodes],
@@ -164,12 +167,12 @@ impl Host {
     pub fn crash(&mut self, kept: usize) -> usize {
         self.writing.truncate(kept);
         if let Some((_, file)) = self.writing.drain(..).next_back() {
-            self.durable = file;
+            self.durable = *file;
         }
         self.node = None;
         self.inbox.clear();
         self.dead.clear();
-        self.wake = None;
+        (self.due, self.wake) = (None, None);
         let open = self.asked.iter().filter(|asked| !asked.answered).count();
         self.asked.clear();
         self.settled = 0;
@@ -181,6 +184,11 @@ impl Host {
         self.past.push(self.id);
         self.id = id;
         self.durable = NodeFile::new(self.durable.name.clone(), id);
+    }
+
+    /// When the node wants to see the time, if it runs.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.node.as_ref()?.deadline()
     }
 
     /// A new ticket.

@@ -3,8 +3,8 @@
 use leasehold_core::faults::Rule;
 use leasehold_core::wire::{self, Frame, PeerItem};
 use leasehold_core::{
-    Answer, Ask, Body, Change, Done, Effect, Event, Feed, Input, Instant, Key, Message, NodeId,
-    NotDone, Outcome, Relay, Request, Snapshot, Standing, Tell, Ticket,
+    Answer, Ask, Ballot, Body, Change, Done, Effect, Epoch, Event, Feed, Input, Instant, Key,
+    Message, NodeId, NotDone, Outcome, Relay, Request, Snapshot, Standing, Tell, Ticket,
 };
 
 use crate::dice::{Stream, mix, wide};
@@ -17,6 +17,13 @@ use crate::world::{Happening, World};
 
 /// Steps between two looks at a node's invariants.
 const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 1 } else { 8 };
+
+/// What stands where a message was taken away.
+const NOTHING: Message = Message {
+    epoch: Epoch(0),
+    counter: 0,
+    body: Body::Snapshot(Snapshot::Ask { nonce: Ballot::ZERO, cursor: 0 }),
+};
 
 impl World<'_> {
     /// Hands `input`, which was sent at `sent`, to a node; or leaves it in front of it.
@@ -86,7 +93,8 @@ impl World<'_> {
 
     fn carry_out(&mut self, number: usize) {
         let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain(..) {
+        // They are large: what is in them is taken out where they lie.
+        for effect in &mut effects {
             let host = &mut self.hosts[number];
             self.trace.line(
                 self.now,
@@ -95,28 +103,37 @@ impl World<'_> {
                 || format!("   -> {effect:?}"),
             );
             match effect {
-                Effect::Send { to, message } => self.send(number, to, message),
-                Effect::Reply { ticket, outcome } => self.answered(number, ticket, outcome),
-                Effect::Persist(mark, file) => self.persist(number, mark, *file),
+                Effect::Send { to, message } => self.send(number, *to, message),
+                Effect::Reply { ticket, outcome } => {
+                    let outcome = std::mem::replace(outcome, Outcome::Unknown);
+                    self.answered(number, *ticket, outcome);
+                }
+                Effect::Persist(..) => {
+                    let told = Effect::Event(Event::Standing(Standing::Fresh));
+                    if let Effect::Persist(mark, file) = std::mem::replace(effect, told) {
+                        self.persist(number, mark, file);
+                    }
+                }
                 Effect::Event(Event::Expired { token, .. }) => {
-                    self.hosts[number].dead.push(token);
+                    self.hosts[number].dead.push(*token);
                     self.counts.meet(Mark::Expired);
                 }
                 Effect::Event(Event::Released { token, .. }) => {
                     let dead = &mut self.hosts[number].dead;
-                    if let Some(place) = dead.iter().rposition(|other| *other == token) {
+                    if let Some(place) = dead.iter().rposition(|other| other == token) {
                         dead.swap_remove(place);
                         self.counts.meet(Mark::DeadSettled);
                     }
                 }
                 Effect::Event(Event::Standing(standing)) => {
                     self.film_moment(Some(number), "standing", || format!("{standing:?}"));
-                    self.count_standing(number, standing);
+                    self.count_standing(number, *standing);
                 }
                 Effect::Event(Event::Configured(_)) => self.counts.meet(Mark::Adoptions),
                 Effect::Event(Event::Held { .. } | Event::ClockRate { .. }) => {}
             }
         }
+        effects.clear();
         self.effects = effects;
     }
 
@@ -140,19 +157,22 @@ impl World<'_> {
     /// Puts the node's next deadline into the queue, unless an earlier one is there.
     pub(crate) fn arrange(&mut self, number: usize) {
         let host = &mut self.hosts[number];
-        let Some(deadline) = host.node.as_ref().and_then(leasehold_core::Node::deadline) else {
+        host.due = host.deadline();
+        let Some(deadline) = host.due.filter(|_| !host.paused) else { return };
+        // What is due no sooner comes no sooner, whatever the clock does: most of the time there is nothing to do.
+        if host.wake.is_some_and(|(_, due)| due <= deadline) {
             return;
-        };
+        }
         let time = host.clock.when(deadline).max(self.now + 1);
-        if !host.paused && host.wake.is_none_or(|wake| time < wake) {
-            host.wake = Some(time);
+        if host.wake.is_none_or(|(wake, _)| time < wake) {
+            host.wake = Some((time, deadline));
             self.queue.push(time, Happening::NodeWakes(number));
         }
     }
 
     pub(crate) fn node_wakes(&mut self, number: usize) {
         let host = &mut self.hosts[number];
-        if host.wake != Some(self.now) || host.paused {
+        if host.wake.is_none_or(|(wake, _)| wake != self.now) || host.paused {
             return;
         }
         host.wake = None;
@@ -160,10 +180,10 @@ impl World<'_> {
         self.arrange(number);
     }
 
+    /// Lets the node see the time, if anything is due as far as was asked last.
     fn tick(&mut self, number: usize) {
         let now = self.read_clock(number, self.now);
-        let host = &self.hosts[number];
-        if host.node.as_ref().and_then(leasehold_core::Node::deadline).is_some_and(|d| d <= now) {
+        if self.hosts[number].due.is_some_and(|due| due <= now) {
             self.step(number, now, Input::Tick);
         }
     }
@@ -190,13 +210,16 @@ impl World<'_> {
                 let now = self.read_clock(number, sent);
                 self.step(number, now, input);
             }
+            let host = &mut self.hosts[number];
+            host.due = host.deadline();
             self.tick(number);
             self.arrange(number);
         }
     }
 
-    fn send(&mut self, from: usize, to: NodeId, mut message: Message) {
-        self.count_message(from, &message);
+    /// Puts what a node says on its way, and leaves nothing of it in `message`.
+    fn send(&mut self, from: usize, to: NodeId, message: &mut Message) {
+        self.count_message(from, message);
         let (sender, whom) = (self.hosts[from].id, to);
         let Some(to) = self.around.ids.iter().position(|id| *id == to).filter(|to| *to != from)
         else {
@@ -208,8 +231,8 @@ impl World<'_> {
         self.trace.fold(message.counter ^ wide(to));
         if self.events.is_multiple_of(self.plan.wire) {
             self.counts.meet(Mark::WireTrips);
-            match through_wire(&message) {
-                Some(other) if other == message => message = other,
+            match through_wire(message) {
+                Some(other) if other == *message => *message = other,
                 other => {
                     self.violate("the wire", format!("{message:?} came back as {other:?}"));
                 }
@@ -217,7 +240,7 @@ impl World<'_> {
         }
         let weather = self.weather(false);
         let fate = self.network.between_nodes(from, to, &weather, &mut self.counts);
-        let [first, second] = self.bend(from, to, fate, || Spoken::Message(&message));
+        let [first, second] = self.bend(from, to, fate, || Spoken::Message(message));
         self.trace.line(
             self.now,
             None,
@@ -233,12 +256,14 @@ impl World<'_> {
         let short = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
         let (sent, link) = (self.now, (short(from), short(to)));
         if let Some(delay) = second {
-            let input = Input::Message { from: sender, message: message.clone() };
-            self.queue.push(sent + delay, Happening::Deliver { link, to: whom, sent, input });
+            let letter =
+                self.letters.put(Input::Message { from: sender, message: message.clone() });
+            self.queue.push(sent + delay, Happening::Deliver { link, letter, to: whom, sent });
         }
         if let Some(delay) = first {
-            let input = Input::Message { from: sender, message };
-            self.queue.push(sent + delay, Happening::Deliver { link, to: whom, sent, input });
+            let message = std::mem::replace(message, NOTHING);
+            let letter = self.letters.put(Input::Message { from: sender, message });
+            self.queue.push(sent + delay, Happening::Deliver { link, letter, to: whom, sent });
         }
     }
 

@@ -400,7 +400,7 @@ impl World<'_> {
         let complete = self.complete_epoch();
         let lost = self.hosts[node].id;
         let files = self.hosts.iter().flat_map(|host| {
-            std::iter::once(&host.durable).chain(host.writing.iter().map(|(_, file)| file))
+            std::iter::once(&host.durable).chain(host.writing.iter().map(|(_, file)| &**file))
         });
         let configs = files.flat_map(|file| {
             file.config.iter().chain(file.vote.accepted.iter().map(|(_, config)| config))

@@ -14,7 +14,7 @@ use crate::film::Spoken;
 use crate::history::{Belief, Call, Op, OpIndex, Verdict};
 use crate::host::Asker;
 use crate::marks::Mark;
-use crate::world::{Happening, World};
+use crate::world::{Arrival, Happening, World};
 
 /// A client with its machine.
 #[derive(Debug)]
@@ -237,20 +237,13 @@ impl World<'_> {
         let note = Spoken::Request(&request, self.history.ops[op].key);
         if let Some(delay) = self.travel_with_client(from, to, note) {
             let sent = self.now;
-            let arrival = Happening::Arrive { client, call, op, to, request, sent };
-            self.queue.push(sent + delay, arrival);
+            let arrival = Arrival { client, call, op, to, request, sent };
+            self.queue.push(sent + delay, Happening::Arrive(Box::new(arrival)));
         }
     }
 
-    pub(crate) fn arrive(
-        &mut self,
-        client: usize,
-        call: u64,
-        op: OpIndex,
-        to: usize,
-        request: KeyRequest,
-        sent: u64,
-    ) {
+    pub(crate) fn arrive(&mut self, arrival: Arrival) {
+        let Arrival { client, call, op, to, request, sent } = arrival;
         let host = &mut self.hosts[to];
         if host.node.is_none() {
             // The connection is refused, and the client knows that nothing was done.
@@ -330,6 +323,7 @@ impl World<'_> {
         let to = self.hosts.len() + client;
         let note = Spoken::Outcome(&outcome, self.history.ops[op].key);
         if let Some(delay) = self.travel_with_client(node, to, note) {
+            let outcome = Box::new(outcome);
             self.queue.push(self.now + delay, Happening::Reply { client, call, outcome });
         }
     }

@@ -254,7 +254,7 @@ impl World<'_> {
         if self.probe.key == self.around.keys.len() {
             self.probe.active = false;
             if self.lame == Nodes::default() {
-                self.queue.push(self.now + self.silence(), Happening::End);
+                self.begin_end();
             } else {
                 self.probe.key = 0;
                 self.heal();

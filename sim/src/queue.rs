@@ -1,7 +1,7 @@
 //! What is going to happen, by true time; of equal times what was put in first comes first.
 //!
 //! The heap moves one number for each thing, in which time, order and place are packed; the things stay where they
-//! are until they happen, and are moved once.
+//! are until they happen, and are moved once. What is large lies on a shelf of its own, so that a thing is small.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,52 +10,71 @@ use std::collections::BinaryHeap;
 const TIME: u32 = 64;
 const ORDER: u32 = 32;
 
+/// Things that lie in numbered places until they are taken.
+#[derive(Debug)]
+pub struct Shelf<T> {
+    things: Vec<Option<T>>,
+    vacant: Vec<u32>,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self { things: Vec::new(), vacant: Vec::new() }
+    }
+}
+
+impl<T> Shelf<T> {
+    /// Puts `thing` somewhere: the receiver of [`Shelf::take`].
+    #[inline]
+    pub fn put(&mut self, thing: T) -> u32 {
+        if let Some(place) = self.vacant.pop() {
+            self.things[index(place)] = Some(thing);
+            return place;
+        }
+        self.things.push(Some(thing));
+        u32::try_from(self.things.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The thing in `place`, once.
+    #[inline]
+    pub fn take(&mut self, place: u32) -> Option<T> {
+        self.vacant.push(place);
+        self.things[index(place)].take()
+    }
+}
+
 /// A queue of things that happen at a time.
 #[derive(Debug)]
 pub struct Queue<T> {
     heap: BinaryHeap<Reverse<u128>>,
-    things: Vec<T>,
-    vacant: Vec<u32>,
+    things: Shelf<T>,
     pushed: u32,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), things: Vec::new(), vacant: Vec::new(), pushed: 0 }
+        Self { heap: BinaryHeap::new(), things: Shelf::default(), pushed: 0 }
     }
 }
 
-impl<T: Default> Queue<T> {
+impl<T> Queue<T> {
     /// `thing` happens at `time`.
     #[inline]
     pub fn push(&mut self, time: u64, thing: T) {
-        let place = if let Some(place) = self.vacant.pop() {
-            self.things[index(place)] = thing;
-            place
-        } else {
-            self.things.push(thing);
-            u32::try_from(self.things.len() - 1).unwrap_or(u32::MAX)
-        };
+        let place = self.things.put(thing);
         let order = u128::from(self.pushed) << ORDER;
         self.heap.push(Reverse(u128::from(time) << TIME | order | u128::from(place)));
         self.pushed += 1;
     }
 
-    /// When something happens next, and what: the receiver of [`Queue::take`].
+    /// What happens next, and when.
     #[inline]
-    pub fn due(&mut self) -> Option<(u64, u32)> {
+    pub fn pop(&mut self) -> Option<(u64, T)> {
         let Reverse(packed) = self.heap.pop()?;
         let part = |from: u32, bits: u32| (packed >> from) & ((1 << bits) - 1);
         let time = u64::try_from(part(TIME, 64)).unwrap_or(u64::MAX);
         let place = u32::try_from(part(0, 32)).unwrap_or(u32::MAX);
-        self.vacant.push(place);
-        Some((time, place))
-    }
-
-    /// The thing in `place`, which happens now.
-    #[inline]
-    pub fn take(&mut self, place: u32) -> T {
-        std::mem::take(&mut self.things[index(place)])
+        Some((time, self.things.take(place)?))
     }
 }
 
@@ -74,14 +93,9 @@ mod tests {
         for (time, thing) in [(5, 'c'), (1, 'a'), (5, 'd'), (2, 'b')] {
             queue.push(time, thing);
         }
-        let next = |queue: &mut Queue<char>| {
-            let (time, place) = queue.due()?;
-            Some((time, queue.take(place)))
-        };
-        assert_eq!(next(&mut queue), Some((1, 'a')));
+        assert_eq!(queue.pop(), Some((1, 'a')));
         queue.push(5, 'e');
-        let rest: Vec<_> =
-            std::iter::from_fn(|| next(&mut queue)).map(|(_, thing)| thing).collect();
+        let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, thing)| thing).collect();
         assert_eq!(rest, ['b', 'c', 'd', 'e']);
     }
 }

@@ -39,6 +39,8 @@ pub struct Look {
     pub film: bool,
     /// Whether to keep what a picture is made of.
     pub picture: bool,
+    /// Whether to leave out the search for an order of the operations: it is asked for something else.
+    pub hasty: bool,
 }
 
 /// What came of a run.
@@ -58,6 +60,7 @@ pub struct Run {
 #[must_use]
 pub fn run(plan: &Scenario, look: Look) -> Run {
     let mut world = World::new(plan, look.trace);
+    world.hasty = look.hasty;
     if look.film || look.picture {
         let lanes = plan.nodes() + plan.clients.len();
         world.film = Some(Box::new(Film::new(look.picture, lanes)));

@@ -59,7 +59,7 @@ impl Profile {
         (16, Self::Reconfigure, "reconfigure"),
         (6, Self::Rivals, "rivals"),
         (15, Self::Mixed, "mixed"),
-        (2, Self::Ordinary, "ordinary"),
+        (1, Self::Ordinary, "ordinary"),
         (6, Self::Beyond, "beyond"),
     ];
 
@@ -216,7 +216,7 @@ impl Scenario {
         client_weather.duplicates = 0;
         let mut roll = dice.roll(Stream::Scenario, 3);
         let ordinary = profile == Profile::Ordinary;
-        let length = if ordinary { (400, 900) } else { (9, 24) };
+        let length = if ordinary { (400, 900) } else { (6, 16) };
         let quiet = roll.between(length.0 * SECOND, length.1 * SECOND);
         let blocking = dice.roll(Stream::Scenario, 6).one_in(3);
         let clients = draw_clients(dice, &mut roll, profile, quiet, &timing, blocking);
@@ -250,7 +250,7 @@ impl Scenario {
             founding: 20 * MS,
             quiet,
             faults: Vec::new(),
-            wire: roll.magnitude(8, 128),
+            wire: roll.magnitude(16, 256),
             blocking,
             script: None,
         };
@@ -359,7 +359,7 @@ fn draw_clients(
     blocking: bool,
 ) -> Vec<Habits> {
     let count = 1 + roll.below(4) + if roll.one_in(3) { roll.below(5) } else { 0 };
-    let total = roll.between(130, 300);
+    let total = roll.between(130, 290);
     let rivals = profile == Profile::Rivals;
     let (count, total) = if rivals { (4 + roll.below(5), 400) } else { (count, total) };
     (100..100 + count)

@@ -25,7 +25,7 @@ use crate::network::Network;
 use crate::operator::Operator;
 use crate::people::Person;
 use crate::probe::Probe;
-use crate::queue::Queue;
+use crate::queue::{Queue, Shelf};
 use crate::scenario::{MS, SECOND, Scenario, Weather};
 use crate::script::Move;
 use crate::trace::Trace;
@@ -37,13 +37,12 @@ const RUNAWAY: u64 = 600_000;
 const LAST_CHANGE: u64 = 1_600 * MS;
 
 /// Something that is going to happen.
-#[derive(Debug, Default)]
+///
+/// A run moves millions of these, so what is large in them lies on a shelf.
+#[derive(Debug)]
 pub(crate) enum Happening {
-    /// It has happened already.
-    #[default]
-    Nothing,
-    /// A message, which is the input, reaches the node of this incarnation.
-    Deliver { link: (u8, u8), to: NodeId, sent: u64, input: Input },
+    /// The message on this shelf, which is the input, reaches the node of this incarnation.
+    Deliver { link: (u8, u8), letter: u32, to: NodeId, sent: u64 },
     /// A node's deadline.
     NodeWakes(usize),
     /// The node file of this boot is on disk.
@@ -51,11 +50,11 @@ pub(crate) enum Happening {
     /// A node learns how its link is.
     Hint { node: usize, peer: usize, flap: bool },
     /// A client's request reaches a node.
-    Arrive { client: usize, call: u64, op: OpIndex, to: usize, request: KeyRequest, sent: u64 },
+    Arrive(Box<Arrival>),
     /// The news that nobody waits reaches a node.
     Cancel { op: OpIndex },
     /// An answer reaches a client.
-    Reply { client: usize, call: u64, outcome: Outcome },
+    Reply { client: usize, call: u64, outcome: Box<Outcome> },
     /// A client learns that its request reached nobody.
     Bounce { client: usize, call: u64 },
     /// A client's deadline.
@@ -86,6 +85,20 @@ pub(crate) enum Happening {
     Stop,
 }
 
+// A cache line holds one, with what tells a vacant place of the queue.
+const _: () = assert!(size_of::<Happening>() <= 40, "what is large lies elsewhere");
+
+/// A client's request on its way to a node.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) client: usize,
+    pub(crate) call: u64,
+    pub(crate) op: OpIndex,
+    pub(crate) to: usize,
+    pub(crate) request: KeyRequest,
+    pub(crate) sent: u64,
+}
+
 /// A run under way.
 #[derive(Debug)]
 pub struct World<'a> {
@@ -93,6 +106,8 @@ pub struct World<'a> {
     pub(crate) dice: Dice,
     pub(crate) now: u64,
     pub(crate) queue: Queue<Happening>,
+    /// Messages between nodes that are under way.
+    pub(crate) letters: Shelf<Input>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) people: Vec<Person>,
     pub(crate) probe: Probe,
@@ -109,8 +124,11 @@ pub struct World<'a> {
     pub(crate) founded: bool,
     pub(crate) settled: bool,
     pub(crate) attempts: u64,
-    pub(crate) looks: u64,
+    /// When a horizon of silence is over and nothing may be left.
+    pub(crate) silent_until: u64,
     pub(crate) ended: bool,
+    /// Whether no order of the operations is looked for at the end.
+    pub(crate) hasty: bool,
     pub(crate) effects: Effects,
     pub(crate) acts: Vec<ClientEffect>,
     /// Where each sending stands in front of a node: node, boot, ticket.
@@ -141,8 +159,7 @@ impl<'a> World<'a> {
         let clock = |number: usize| {
             let pinned = plan.pinned.get(number).copied().flatten();
             let clock = Clock::new(dice, number, plan.drift, pinned);
-            let script = plan.script.as_ref();
-            match script.and_then(|script| script.clocks.get(number).copied().flatten()) {
+            match plan.script.as_ref().and_then(|s| s.clocks.get(number).copied().flatten()) {
                 Some(ppm) => clock.steady(ppm),
                 None => clock,
             }
@@ -178,6 +195,7 @@ impl<'a> World<'a> {
             dice,
             now: 0,
             queue: Queue::default(),
+            letters: Shelf::default(),
             hosts: hosts.collect(),
             people: people.collect(),
             probe: Probe::new(plan),
@@ -192,13 +210,14 @@ impl<'a> World<'a> {
             founded: false,
             settled: false,
             attempts: 0,
-            looks: 0,
+            silent_until: 0,
             ended: false,
+            hasty: false,
             effects: Effects::new(),
             acts: Vec::new(),
             routes: Vec::new(),
             prepared: [0; 32],
-            history: History::default(),
+            history: History::roomy(),
             counts: Counts::default(),
             violations: Vec::new(),
             trace: Trace::new(traced),
@@ -226,7 +245,7 @@ impl<'a> World<'a> {
         }
         self.begin_script();
         while !self.ended
-            && let Some((time, place)) = self.queue.due()
+            && let Some((time, thing)) = self.queue.pop()
         {
             self.now = time;
             self.events += 1;
@@ -235,7 +254,6 @@ impl<'a> World<'a> {
                 self.violate("an end", format!("{RUNAWAY} events and no end: a busy loop"));
                 break;
             }
-            let thing = self.queue.take(place);
             self.happen(thing);
         }
         self.film_ends();
@@ -245,25 +263,24 @@ impl<'a> World<'a> {
     #[inline]
     fn happen(&mut self, thing: Happening) {
         match thing {
-            Happening::Nothing => {}
-            Happening::Deliver { link, to, sent, input } => {
-                self.network.landed(usize::from(link.0), usize::from(link.1));
+            Happening::Deliver { link: (from, node), letter, to, sent } => {
+                let Some(input) = self.letters.take(letter) else { return };
+                let (from, node) = (usize::from(from), usize::from(node));
+                self.network.landed(from, node);
                 if self.now - sent > self.horizon {
                     self.counts.meet(Mark::Strays);
                 }
                 // What was meant for an incarnation that is gone reaches nobody.
-                if let Some(to) = self.around.ids.iter().position(|id| *id == to) {
-                    self.feed(to, sent, input);
+                if self.around.ids[node] == to {
+                    self.feed(node, sent, input);
                 }
             }
             Happening::NodeWakes(node) => self.node_wakes(node),
             Happening::Written { node, boot } => self.written(node, boot),
             Happening::Hint { node, peer, flap } => self.hint(node, peer, flap),
-            Happening::Arrive { client, call, op, to, request, sent } => {
-                self.arrive(client, call, op, to, request, sent);
-            }
+            Happening::Arrive(arrival) => self.arrive(*arrival),
             Happening::Cancel { op } => self.cancel(op),
-            Happening::Reply { client, call, outcome } => self.reply(client, call, outcome),
+            Happening::Reply { client, call, outcome } => self.reply(client, call, *outcome),
             Happening::Bounce { client, call } => self.bounce(client, call),
             Happening::ClientWakes(client) => self.client_wakes(client),
             Happening::Fault { number, begins } => self.fault(number, begins),

@@ -8,11 +8,12 @@
 //!   as late as possible, when an operation needs the key free; earlier would never help.
 //! * **An operation without an answer** took effect at one moment after its sending or never. Those that nobody could
 //!   have noticed are left out beforehand, which keeps the search small.
-//! * **Tokens order acquisitions**: one that is lower than one that was already placed cannot come next. Nearly all
-//!   dead ends are cut off by that.
+//! * **Tokens order acquisitions**: one that is lower than one that was already placed cannot come next, and a higher one
+//!   not before it. Nearly all dead ends are cut off by that.
 //!
 //! The state of a search is the register and which operations are placed: a prefix of those that must be placed, a
-//! window behind it, and a set of those that may be.
+//! window behind it, and a set of those that may be. Of a state that led nowhere a hash of 128 bits is kept: memory for the
+//! states themselves took longer to come by than the search.
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
@@ -20,11 +21,14 @@ use std::hash::BuildHasherDefault;
 use leasehold_core::Token;
 
 use super::Violation;
-use crate::dice::mix;
+use crate::dice::{mix, wide};
 use crate::history::{Call, Op, OpIndex, Verdict};
 
+/// The name of guarantee 2.
+pub const RULE: &str = "linearizability";
+
 /// Steps after which a search is given up.
-const BUDGET: u64 = 300_000;
+const BUDGET: u64 = 100_000;
 /// The most operations that may or may not have taken effect.
 const MAYBE: usize = 64;
 
@@ -58,7 +62,7 @@ pub fn check(ops: &[Op], of_key: &[OpIndex], found: &mut Vec<Violation>) -> Judg
 }
 
 /// What the register holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug)]
 struct Register {
     /// The places in `ops` of what acquired the key, set its value, and changed it last. `None`: free.
     held: Option<[u16; 3]>,
@@ -75,7 +79,7 @@ impl Register {
 }
 
 /// How far a search has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug)]
 struct Placed {
     prefix: usize,
     window: u128,
@@ -83,7 +87,24 @@ struct Placed {
     register: Register,
 }
 
-/// Hashes what is not worth protecting from anybody, and the same way every time.
+impl Placed {
+    fn digest(&self) -> u128 {
+        let Register { held, token, highest, bound } = self.register;
+        let held = held.map_or(u64::MAX, |places| {
+            places.into_iter().fold(0, |all, place| all << 16 | u64::from(place))
+        });
+        let half = |shift: u32| u64::try_from(self.window >> shift & u128::from(u64::MAX));
+        let window = [half(0), half(64)].map(Result::unwrap_or_default);
+        let parts =
+            [wide(self.prefix), window[0], window[1], self.maybe, held, token, highest, bound];
+        let [one, other] = parts.into_iter().fold([0, 1], |[one, other], part| {
+            [mix(one ^ part), mix(other.rotate_left(23) ^ part)]
+        });
+        u128::from(one) << 64 | u128::from(other)
+    }
+}
+
+/// For what is a hash already.
 #[derive(Default)]
 struct Quick(u64);
 
@@ -92,14 +113,8 @@ impl std::hash::Hasher for Quick {
         self.0
     }
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = mix(self.0.rotate_left(5) ^ word);
+        let half = bytes.first_chunk().copied().unwrap_or_default();
+        self.0 = u64::from_le_bytes(half);
     }
 }
 
@@ -107,9 +122,12 @@ struct Search<'a> {
     ops: &'a [Op],
     /// Those that have an answer, by the time of their sending.
     must: Vec<u16>,
+    /// Of each of them and all that were sent later: the highest token after which none of these is too late.
+    lowest: Vec<u64>,
     /// Those that may have taken effect.
     maybe: Vec<u16>,
-    seen: HashSet<Placed, BuildHasherDefault<Quick>>,
+    /// Where nothing led on.
+    seen: HashSet<u128, BuildHasherDefault<Quick>>,
     steps: u64,
     given_up: bool,
     /// The furthest that any order came, for the report.
@@ -129,11 +147,16 @@ impl<'a> Search<'a> {
             }
         }
         must.sort_by_key(|i| ops[usize::from(*i)].invoked);
+        let mut lowest: Vec<u64> = must.iter().map(|i| last_turn(&ops[usize::from(*i)])).collect();
+        for place in (1..lowest.len()).rev() {
+            lowest[place - 1] = lowest[place - 1].min(lowest[place]);
+        }
         let noticed = Noticed::by(ops, &must);
         unknown.retain(|i| noticed.may_matter(&ops[usize::from(*i)]));
         Self {
             ops,
             must,
+            lowest,
             maybe: unknown,
             seen: HashSet::default(),
             steps: 0,
@@ -161,7 +184,7 @@ impl<'a> Search<'a> {
             self.given_up = true;
             return false;
         }
-        if !self.seen.insert(at) {
+        if self.too_late(&at) || (!self.seen.is_empty() && self.seen.contains(&at.digest())) {
             return false;
         }
         let deadline = self.deadline(&at);
@@ -184,7 +207,8 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        for (bit, &index) in self.maybe.clone().iter().enumerate() {
+        for bit in 0..self.maybe.len() {
+            let index = self.maybe[bit];
             if at.maybe & (1 << bit) == 0
                 && self.op(index).invoked <= deadline
                 && let [Some(register), _] = self.apply(&at, index, deadline)
@@ -193,7 +217,19 @@ impl<'a> Search<'a> {
                 return true;
             }
         }
+        // Nothing leads back to where a search stands, so only what failed is ever met again.
+        self.seen.insert(at.digest());
         false
+    }
+
+    /// Whether an operation that is not placed can only come before one that is: a token came in between.
+    fn too_late(&self, at: &Placed) -> bool {
+        let window = usize::try_from(128 - at.window.leading_zeros()).unwrap_or(128);
+        let behind = self.lowest.get(at.prefix + window).copied().unwrap_or(u64::MAX);
+        let skipped = self.must[at.prefix..].iter().take(window).enumerate();
+        let skipped = skipped.filter(|(bit, _)| at.window & (1 << bit) == 0);
+        let highest = at.register.highest;
+        behind < highest || skipped.map(|(_, i)| last_turn(self.op(*i))).any(|last| last < highest)
     }
 
     /// The first answer among the operations that are not placed: what comes next comes before it.
@@ -372,7 +408,18 @@ impl<'a> Search<'a> {
             self.furthest,
             stuck.join(" ")
         );
-        Violation { rule: "linearizability", story }
+        Violation { rule: RULE, story }
+    }
+}
+
+/// The highest token that may have been seen when this operation takes effect.
+const fn last_turn(op: &Op) -> u64 {
+    match (&op.call, &op.verdict) {
+        (Call::Lock { .. }, Verdict::Done { token, repeated: false }) => token.0.saturating_sub(1),
+        (_, Verdict::Done { token, repeated: false } | Verdict::Held { token, .. }) => token.0,
+        // An earlier sending may have taken effect long ago.
+        (_, Verdict::Done { repeated: true, .. })
+        | (_, Verdict::Unknown | Verdict::Nothing | Verdict::Free) => u64::MAX,
     }
 }
 

@@ -34,7 +34,7 @@ pub fn check(ops: &[Op], of_key: &[OpIndex], found: &mut Vec<Violation>) -> Opti
         let key = of_key.first().map_or(0, |op| op.key);
         let story =
             format!("the second checker finds no order for the {judged} operations on k{key}");
-        found.push(Violation { rule: "linearizability", story });
+        found.push(Violation { rule: super::linear::RULE, story });
     }
     Some(judged)
 }

@@ -49,17 +49,17 @@ enum Noticed {
 const fn noticed(rule: Rule) -> Noticed {
     use Focus::{Disk, Drift, Everything, Forgetting, Late, Membership, Restart, Waits};
     match rule {
-        Rule::NeverShorter | Rule::UpdateLease | Rule::RetryUnknown | Rule::RetryLastOp => {
-            Noticed::By(Everything, 100)
-        }
+        Rule::NeverShorter | Rule::UpdateLease | Rule::RetryLastOp => Noticed::By(Everything, 100),
+        Rule::RetryUnknown => Noticed::By(Everything, 1_000),
         Rule::Belief | Rule::ClockAfterReceive => Noticed::By(Drift, 100),
         Rule::Joining | Rule::Aged => Noticed::By(Restart, 200),
         Rule::EpochSync => Noticed::By(Membership, 200),
         Rule::Waited => Noticed::By(Waits, 200),
-        Rule::Floor | Rule::Unanimity | Rule::LockDelay => Noticed::By(Everything, 400),
+        Rule::Floor | Rule::LockDelay => Noticed::By(Everything, 400),
+        Rule::Unanimity => Noticed::By(Everything, 1_000),
         Rule::WriteBack | Rule::SettleExpired => Noticed::By(Everything, 600),
         Rule::ImpliedPromise => Noticed::By(Late, 600),
-        Rule::ForgetAll => Noticed::By(Forgetting, 800),
+        Rule::ForgetAll => Noticed::By(Forgetting, 1_000),
         Rule::Chains => Noticed::By(Late, 1_000),
         Rule::Ceiling => Noticed::By(Disk, 1_000),
         Rule::Sources => Noticed::By(Restart, 2_000),

@@ -97,7 +97,7 @@ pub(crate) fn shrink(shrink: &Shrink) -> io::Result<ExitCode> {
 
 impl Replay {
     fn show(&self, subject: &Subject) -> io::Result<ExitCode> {
-        let look = Look { trace: true, film: false, picture: self.html.is_some() };
+        let look = Look { trace: true, picture: self.html.is_some(), ..Look::default() };
         let run = run(&subject.plan, look);
         match &self.trace {
             Some(path) => fs::write(path, &run.text)?,

@@ -27,7 +27,7 @@ const LIMITS: &str =
     "[limits]\nconnections = 1000\nconnections_per_address = 100\nclient_memory = 67108864\n";
 /// More than a node may ever have taken, in KiB: what it is allowed for clients, buffers of all connections, and the program.
 const MOST: u64 = 256 << 10;
-/// Attacks at least, over all ports.
+/// Attacks, over all ports.
 const ATTACKS: u64 = 2_500;
 /// Attackers of each port.
 const EACH: u64 = 2;
@@ -35,7 +35,7 @@ const EACH: u64 = 2;
 const OTHERS: &str =
     "bench cycle --in-flight 8 --rate 200 --warm-up 3s --timeout 10s --quiet --duration";
 
-/// How long to go on at least, if more than for the smallest number of attacks.
+/// How long to go on, if not for a number of attacks.
 fn length() -> Option<Span> {
     let text = std::env::var("LEASEHOLD_GARBAGE").ok()?;
     Some(duration::parse(&text).unwrap_or_else(|error| panic!("LEASEHOLD_GARBAGE: {error}")))
@@ -239,14 +239,16 @@ async fn holder(trio: &Trio, encrypted: bool) -> Guard {
     client.lock("job").value("me").ttl(Duration::from_secs(30)).await.unwrap()
 }
 
-/// What attackers run on: in place of machines of their own, a thread that has only the time that others leave, since what
-/// they take to make their garbage is not what it costs those who get it.
-fn elsewhere() -> Runtime {
+/// What attackers run on. Where it is measured what others' calls take, this is, in place of machines of their own, a thread that
+/// has only the time that others leave: what attackers take to make their garbage is not what it costs those who get it.
+fn elsewhere(measured: bool) -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(1).enable_all();
-    builder.on_thread_start(|| {
-        rustix::process::nice(19).unwrap();
-    });
+    if measured {
+        builder.on_thread_start(|| {
+            rustix::process::nice(19).unwrap();
+        });
+    }
     builder.build().unwrap()
 }
 
@@ -270,15 +272,15 @@ async fn besiege(trio: &Trio, encrypted: bool) {
     let done = Arc::new(Done::default());
     let end = length.map(|length| clock::now().after(length));
     let meanwhile = length.map(|length| others(trio, length.minus(Span::from_secs(6))));
-    let machine = elsewhere();
+    let machine = elsewhere(length.is_some());
     let mut attackers = JoinSet::new();
     for (port, target) in targets(trio, encrypted).into_iter().enumerate() {
         for number in 0..EACH {
             let seed = u64::try_from(port).unwrap() * EACH + number;
             let (goes, done) = (Arc::clone(&done), Arc::clone(&done));
-            let goes_on = move || {
-                goes.attacks.load(Ordering::Relaxed) < ATTACKS
-                    || end.is_some_and(|end| clock::now() < end)
+            let goes_on = move || match end {
+                Some(end) => clock::now() < end,
+                None => goes.attacks.load(Ordering::Relaxed) < ATTACKS,
             };
             let attacker = Attacker::new(target.clone(), done, seed).run(goes_on);
             attackers.spawn_on(attacker, machine.handle());

@@ -15,6 +15,9 @@
 //!
 //! Invariant: a master votes in an epoch only after one of these, or after the founding.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 

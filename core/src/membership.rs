@@ -7,6 +7,9 @@
 //!
 //! Invariant: in one epoch at most one configuration of the next is chosen.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 

@@ -163,6 +163,15 @@ fn of_one_write_what_ends_first_counts_whatever_comes_first() {
 }
 
 #[test]
+fn what_was_taken_over_of_a_floor_binds_and_it_only_rises() {
+    let (key, mut acceptor) = ("k".into(), acceptor());
+    acceptor.raise_floor(at(40));
+    acceptor.raise_floor(at(30));
+    assert_eq!((acceptor.floor(), acceptor.highest()), (at(40), 40));
+    assert!(!promises(&mut acceptor, NOW, &key, 40) && promises(&mut acceptor, NOW, &key, 41));
+}
+
+#[test]
 fn leases_are_counted_whatever_goes() {
     let (key, mut acceptor) = ("k".into(), acceptor());
     assert!(promises(&mut acceptor, NOW, &key, 7));

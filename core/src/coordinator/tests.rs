@@ -358,16 +358,28 @@ fn what_an_extension_is_built_on_is_chosen_and_then_it_goes_on_by_itself() {
 fn whose_effect_another_sending_had_never_believes_in_it() {
     let mut room = Room::new(3);
     let owner = room.ask(lock(1, Span::ZERO), LEASE);
+    let (round, first) = room.vote();
+    for from in [0, 1] {
+        room.hear(from, round, &promise(first, None));
+    }
+    room.write(&[0, 1]);
+    // A sending of this very lock at another node comes in between, and lies at one master.
+    let theirs = first.counter + 5;
+    for from in [0, 1] {
+        room.hear(from, round, &Answer::NotAccepted { ballot: first, counter: theirs });
+    }
     let (round, ballot) = room.vote();
-    // A sending of this very lock at another node is there, at one master.
-    room.hear(0, round, &promise(ballot, held_by(1, 500)));
+    assert!(ballot.counter > theirs);
+    room.hear(0, round, &promise(ballot, held_by(1, theirs)));
     room.hear(1, round, &promise(ballot, None));
     room.write(&[0, 1]);
     room.hear(0, round, &Answer::Accepted { ballot });
     room.hear(1, round, &Answer::NotAccepted { ballot, counter: 3_000_000 });
-    // Now it lies there at this coordinator's own ballot, and is the other one's all the same.
+    // Now it lies there at this coordinator's own ballot, above its own accept, and is the other one's all the same.
+    room.pass(ms(3));
+    room.pass(ms(50));
     let (round, again) = room.vote();
-    let Some(Accepted { entry, remaining, .. }) = held_by(1, 500) else { return };
+    let Some(Accepted { entry, remaining, .. }) = held_by(1, theirs) else { return };
     room.hear(0, round, &promise(again, Some(Accepted { ballot, entry, remaining })));
     room.hear(2, round, &promise(again, None));
     room.write(&[0, 2]);

@@ -266,8 +266,11 @@ fn a_fenced_master_counts_itself_if_it_has_lost_no_vote() {
     assert_eq!(one.source(), None);
     one.now = NOW.after(timing().horizon());
     assert_eq!(one.source(), Some(Source::Fenced));
-    // One that never voted in the epoch before has lost nothing of it.
+    // One that never voted in the epoch before, or only long before, has lost nothing of it.
     assert_eq!(One::new(next(), None).source(), Some(Source::Fenced));
+    let later = config(4, &[1, 5, 6], &[], &[1, 2, 3]);
+    assert_eq!(One::new(later.clone(), Some(2)).source(), Some(Source::Fenced));
+    assert_eq!(One::new(later, Some(3)).source(), None);
     // Who was no master before is no source for that, and who is fresh for nothing.
     assert_eq!(One::new(config(2, &[1, 5, 6], &[], &[2, 3, 4]), None).source(), None);
     let fresh = One::new(first(), None);
@@ -285,7 +288,13 @@ fn a_fenced_master_counts_itself_if_it_has_lost_no_vote() {
 #[test]
 fn a_new_epoch_ends_a_vote_unless_the_masters_stay_and_the_disk_says_so() {
     let same = |epoch| config(epoch, &[1, 2, 3], &[4], &[1, 2, 3]);
-    assert!(One::adopting(same(2), Some(2)).sync.is_active());
+    let stays = One::adopting(same(2), Some(2));
+    assert!(stays.sync.is_active() && !stays.sync.has_fenced_records());
+    // Who did not vote has no votes to be fenced.
+    let mut joining = One::new(first(), Some(1));
+    joining.file = file(config(2, &[1, 5, 6], &[], &[1, 2, 3]), Some(1));
+    joining.sync.adopted(NOW, Some(&first()), &joining.file);
+    assert!(!joining.sync.has_fenced_records() && joining.source().is_none());
     // It missed an epoch, or the file says that it did not vote in this one.
     assert!(!One::adopting(same(3), Some(3)).sync.is_active());
     assert!(!One::adopting(same(2), Some(1)).sync.is_active());

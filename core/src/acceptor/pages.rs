@@ -147,6 +147,24 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_of_any_size_comes_to_its_end_and_every_record_is_in_one_part() {
+        let mut acceptor = acceptor(u32::MAX);
+        let places = usize::try_from(PART_PLACES).unwrap();
+        let records = 2 * places + 9;
+        for name in 0..records {
+            lock(&mut acceptor, name, 1 + u64::try_from(name).unwrap(), b"v");
+        }
+        let (mut keys, mut from) = (BTreeSet::new(), Some(0));
+        while let Some(cursor) = from {
+            let (copies, _, next) = acceptor.export(NOW, cursor);
+            assert!(copies.len() <= places && next.is_none_or(|next| next > cursor));
+            keys.extend(copies.into_iter().map(|copied| copied.key));
+            from = next;
+        }
+        assert_eq!(keys.len(), records);
+    }
+
+    #[test]
     fn a_page_is_bounded_in_number_in_bytes_and_in_work() {
         let mut acceptor = acceptor(1 << 20);
         for name in 0..5_000 {

@@ -197,9 +197,14 @@ impl Acceptor {
         }
     }
 
-    /// Answers a `Prepare`.
-    pub(crate) fn prepare(&mut self, now: Instant, key: &Key, ballot: Ballot) -> Answer {
-        let Some(slot) = self.records.find(key) else {
+    /// Answers a `Prepare` about a key of this hash.
+    pub(crate) fn prepare(
+        &mut self,
+        now: Instant,
+        (key, hash): (&Key, u32),
+        ballot: Ballot,
+    ) -> Answer {
+        let Some(slot) = self.records.find_hashed(key, hash) else {
             let floor = if Rule::Floor.is_out() { Ballot::ZERO } else { self.floor };
             if ballot.counter <= floor.counter {
                 return Answer::NotPromised { ballot, counter: floor.counter };
@@ -207,14 +212,7 @@ impl Acceptor {
             if self.records.len() >= self.limit {
                 return Answer::Full { ballot };
             }
-            let slot = self.records.insert(Record {
-                key: key.clone(),
-                promised: ballot,
-                promised_at: now,
-                open: true,
-                accepted: None,
-            });
-            self.timers.set(slot, now.after(self.timing.promise_timeout));
+            self.insert_promised(now, (key, hash), ballot);
             return Answer::Promise { ballot, accepted: None, floor };
         };
         let record = &mut self.records[slot];
@@ -230,26 +228,35 @@ impl Acceptor {
         Answer::Promise { ballot, accepted, floor: self.floor }
     }
 
-    /// Answers an `Accept` of an entry that is kept for so long, and tells what it changed.
+    fn insert_promised(&mut self, now: Instant, (key, hash): (&Key, u32), ballot: Ballot) -> Slot {
+        let (key, open, accepted) = (key.clone(), true, None);
+        let record = Record { key, promised: ballot, promised_at: now, open, accepted };
+        let slot = self.records.insert(hash, record);
+        self.timers.set(slot, now.after(self.timing.promise_timeout));
+        slot
+    }
+
+    /// Accepts an entry that is kept for so long, and tells what that changed; or returns the counter that is promised.
     pub(crate) fn accept(
         &mut self,
         now: Instant,
-        key: &Key,
+        (key, hash): (&Key, u32),
         ballot: Ballot,
         (entry, keep): (&Entry, Span),
         mut tell: impl FnMut(Event),
-    ) -> Answer {
-        let Some(slot) = self.records.find(key).or_else(|| self.record_for_fault(now, key, ballot))
-        else {
-            return Answer::NotAccepted { ballot, counter: self.floor.counter };
+    ) -> Result<(), u64> {
+        let found = self.records.find_hashed(key, hash);
+        let Some(slot) = found.or_else(|| self.record_for_fault(now, (key, hash), ballot)) else {
+            return Err(self.floor.counter);
         };
         let record = &mut self.records[slot];
         if record.accepted.as_ref().is_some_and(|written| written.ballot == ballot) {
-            return Answer::Accepted { ballot };
+            return Ok(());
         }
         if !record.honours(ballot, now, self.timing.promise_timeout) {
-            return Answer::NotAccepted { ballot, counter: record.promised.counter };
+            return Err(record.promised.counter);
         }
+        let looked_at_by = record.looked_at_by(&self.timing);
         record.promised = implied_promise(ballot);
         record.open = true;
         if Rule::ImpliedAge.is_out() {
@@ -271,30 +278,26 @@ impl Acceptor {
         self.leases += usize::from(held);
         self.leases -= usize::from(had_lease);
         record.accepted = Some(written);
-        self.timers
-            .set_sooner(slot, if held { expires_at } else { now.after(stale_after(&self.timing)) });
+        let due = if held { expires_at } else { now.after(stale_after(&self.timing)) };
+        // The timer is far memory of its own, and most of those who extend need not touch it.
+        if looked_at_by.is_none_or(|at| due < at) {
+            self.timers.set_sooner(slot, due);
+        }
         if held {
             tell(Event::Held { key: key.clone(), token });
         }
-        Answer::Accepted { ballot }
+        Ok(())
     }
 
     /// With the rule taken out that an accept needs a promise, makes one up.
-    fn record_for_fault(&mut self, now: Instant, key: &Key, ballot: Ballot) -> Option<Slot> {
-        (Rule::OwnPromise.is_out() && ballot.counter > self.floor.counter).then(|| {
-            self.records.insert(Record {
-                key: key.clone(),
-                promised: ballot,
-                promised_at: now,
-                open: true,
-                accepted: None,
-            })
-        })
+    fn record_for_fault(&mut self, now: Instant, key: (&Key, u32), ballot: Ballot) -> Option<Slot> {
+        (Rule::OwnPromise.is_out() && ballot.counter > self.floor.counter)
+            .then(|| self.insert_promised(now, key, ballot))
     }
 
     /// What was accepted for the key.
-    pub(crate) fn accepted(&self, now: Instant, key: &[u8]) -> Option<Accepted> {
-        let record = &self.records[self.records.find(key)?];
+    pub(crate) fn accepted(&self, now: Instant, key: &[u8], hash: u32) -> Option<Accepted> {
+        let record = &self.records[self.records.find_hashed(key, hash)?];
         record.accepted.as_ref().map(|written| written.report(now))
     }
 
@@ -306,8 +309,8 @@ impl Acceptor {
     }
 
     /// Whether the key's promise is the one that an accept at `ballot` implied.
-    pub(crate) fn implied_by(&self, key: &[u8], ballot: Ballot) -> bool {
-        self.records.find(key).is_some_and(|slot| {
+    pub(crate) fn implied_by(&self, key: &[u8], hash: u32, ballot: Ballot) -> bool {
+        self.records.find_hashed(key, hash).is_some_and(|slot| {
             let record = &self.records[slot];
             record.open && record.promised == implied_promise(ballot)
         })
@@ -336,6 +339,12 @@ impl Acceptor {
             self.remove(slot);
             self.forgotten.by_agreement += 1;
         }
+    }
+
+    /// Whether time has something to do here.
+    #[inline]
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        self.timers.is_due(now)
     }
 
     /// Works off what became due, and tells of leases that ended.
@@ -415,9 +424,10 @@ impl Acceptor {
         let Copied { key, promised, accepted } = copied;
         let promised = promised.max(accepted.ballot);
         self.highest = self.highest.max(promised.counter).max(accepted.entry.token().0);
-        let slot = self.records.find(&key).unwrap_or_else(|| {
+        let hash = self.records.hash(&key);
+        let slot = self.records.find_hashed(&key, hash).unwrap_or_else(|| {
             let (key, promised_at, open) = (key.clone(), now, false);
-            self.records.insert(Record { key, promised, promised_at, open, accepted: None })
+            self.records.insert(hash, Record { key, promised, promised_at, open, accepted: None })
         });
         let record = &mut self.records[slot];
         record.promised = record.promised.max(promised);
@@ -482,6 +492,8 @@ impl Acceptor {
         for (slot, record) in self.records.iter() {
             assert_eq!(self.records.find(&record.key), Some(slot), "the index finds every record");
             assert!(record.promised.counter <= ceiling, "nothing promised above the ceiling");
+            let fires = self.timers.fires_by(slot, record.looked_at_by(&self.timing));
+            assert!(fires, "every record is looked at, in time");
             if let Some(written) = &record.accepted {
                 assert!(record.promised >= written.ballot, "a promise is not below its accept");
                 leases += usize::from(!written.ended);
@@ -509,6 +521,16 @@ fn stale_at(written: &Written, timing: &Timing) -> Instant {
 }
 
 impl Record {
+    /// When its timer fires at the latest, as far as the record itself tells.
+    fn looked_at_by(&self, timing: &Timing) -> Option<Instant> {
+        match &self.accepted {
+            None => Some(self.promised_at.after(timing.promise_timeout)),
+            Some(written) if !written.ended => Some(written.expires_at),
+            Some(written) if !written.reported => Some(stale_at(written, timing)),
+            Some(_) => None,
+        }
+    }
+
     fn is_open(&self, now: Instant, promise_timeout: Span) -> bool {
         self.open && now < self.promised_at.after(promise_timeout)
     }

@@ -85,13 +85,16 @@ pub(crate) struct Past {
 /// effect once something else is written above it, and not before: so after such an accept nothing is answered from
 /// what was seen alone, however unanimous.
 pub(crate) fn decide(job: &Job, seen: &Seen<'_>, ballot: Ballot, past: Past) -> Plan {
-    match decide_as_seen(job, seen, ballot, past) {
-        Plan::Answer(verdict) if past.sent_from.is_some() && verdict != Verdict::Unknown => {
-            seen.best.map_or(Plan::Answer(Verdict::Unknown), |(_, entry)| {
-                write_unchanged(entry, seen.remaining, verdict)
-            })
-        }
-        plan @ (Plan::Answer(_) | Plan::Write { .. } | Plan::Settle { .. }) => plan,
+    let plan = decide_as_seen(job, seen, ballot, past);
+    if past.sent_from.is_none() || plan == Plan::Answer(Verdict::Unknown) {
+        return plan;
+    }
+    match plan {
+        Plan::Answer(verdict) => match seen.best {
+            Some((_, entry)) => write_unchanged(entry, seen.remaining, verdict),
+            None => Plan::Answer(Verdict::Unknown),
+        },
+        plan @ (Plan::Write { .. } | Plan::Settle { .. }) => plan,
     }
 }
 

@@ -79,6 +79,12 @@ impl Feeder {
         }
     }
 
+    /// Whether there is anybody to tell.
+    pub(crate) fn has_replicas(&self) -> bool {
+        !self.replicas.is_empty()
+    }
+
+    /// Takes a change, if there is anybody to tell.
     pub(crate) fn add(&mut self, now: Instant, fact: Fact) {
         if self.replicas.is_empty() {
             return;

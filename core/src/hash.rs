@@ -11,6 +11,7 @@ use core::hash::{BuildHasher, Hasher};
 use crate::members::{ClusterId, NodeId};
 
 /// The state of a SipHash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sip([u64; 4]);
 
 impl Sip {
@@ -40,9 +41,13 @@ impl Sip {
     }
 
     #[inline]
-    fn word<const C: usize>(&mut self, word: u64) {
+    const fn word<const C: usize>(&mut self, word: u64) {
         self.0[3] ^= word;
-        (0..C).for_each(|_| self.round());
+        let mut rounds = 0;
+        while rounds < C {
+            self.round();
+            rounds += 1;
+        }
         self.0[0] ^= word;
     }
 
@@ -53,13 +58,13 @@ impl Sip {
         for word in words {
             self.word::<C>(u64::from_le_bytes(*word));
         }
-        let mut last = [0; 8];
-        if let Some(place) = last.get_mut(..rest.len()) {
-            place.copy_from_slice(rest);
-        }
-        // The last byte is the length, modulo 256.
-        last[7] = (before + bytes.len()).to_le_bytes()[0];
-        self.word::<C>(u64::from_le_bytes(last));
+        // What is left of a word, and above it the length, modulo 256.
+        let left = match bytes.last_chunk::<8>() {
+            Some(_) if rest.is_empty() => 0,
+            Some(last) => u64::from_le_bytes(*last) >> (u64::BITS as usize - 8 * rest.len()),
+            None => rest.iter().rev().fold(0, |left, &byte| left << 8 | u64::from(byte)),
+        };
+        self.word::<C>(left | ((before + bytes.len()) as u64) << (u64::BITS - 8));
         self.0[2] ^= 0xff;
         (0..D).for_each(|_| self.round());
         let [v0, v1, v2, v3] = self.0;
@@ -85,12 +90,29 @@ pub fn home(
     nodes: impl IntoIterator<Item = NodeId>,
     key: &[u8],
 ) -> Option<NodeId> {
-    let weight = |node: NodeId| {
-        let mut sip = Sip::new((cluster.0, cluster.1));
-        sip.word::<2>(node.0);
-        sip.end::<2, 4>(8, key)
-    };
-    nodes.into_iter().max_by_key(|node| (weight(*node), node.0))
+    let sites = nodes.into_iter().map(|node| Site::new(cluster, node));
+    sites.max_by_key(|site| site.weight(key)).map(|site| site.node)
+}
+
+/// A node that keys may have their home at: what its weight for each key begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Site {
+    pub(crate) node: NodeId,
+    begun: Sip,
+}
+
+impl Site {
+    pub(crate) const fn new(cluster: ClusterId, node: NodeId) -> Self {
+        let mut begun = Sip::new((cluster.0, cluster.1));
+        begun.word::<2>(node.0);
+        Self { node, begun }
+    }
+
+    /// The greater, the more this is the key's home. No two nodes have the same.
+    #[inline]
+    pub(crate) fn weight(&self, key: &[u8]) -> (u64, u64) {
+        (self.begun.end::<2, 4>(8, key), self.node.0)
+    }
 }
 
 /// Hashes the keys of this node's tables with a seed that strangers do not know.
@@ -99,8 +121,9 @@ pub(crate) struct Seeded(pub(crate) (u64, u64));
 
 impl Seeded {
     #[inline]
-    pub(crate) fn of(self, key: &[u8]) -> u64 {
-        Sip::new(self.0).end::<1, 3>(0, key)
+    pub(crate) fn of(self, key: &[u8]) -> u32 {
+        let hash = Sip::new(self.0).end::<1, 3>(0, key) >> u32::BITS;
+        u32::try_from(hash).unwrap_or(0)
     }
 }
 

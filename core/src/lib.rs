@@ -96,6 +96,7 @@ pub mod faults;
 mod feed;
 mod founding;
 pub mod hash;
+mod index;
 mod mail;
 mod members;
 mod membership;

@@ -6,6 +6,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod voting;
 
 pub use reading::View;
 
@@ -24,7 +25,7 @@ use crate::feed::{Feeder, Senders};
 use crate::founding::Founding;
 use crate::members::{Epoch, NodeId};
 use crate::membership::Membership;
-use crate::message::{Answer, Ask, Body, Change, Message, Presence, Relay, Tell};
+use crate::message::{Body, Change, Message, Presence, Relay, Tell};
 use crate::peers::{Peers, STANDING_EVERY};
 use crate::rates::Rates;
 use crate::relay::Relays;
@@ -69,8 +70,9 @@ pub struct Node {
     tell_at: Instant,
     /// What was last told.
     told: Standing,
-    /// From the coordinator to masters.
-    post: VecDeque<Post>,
+    /// From the coordinator to masters; and room for more of it while that is worked off.
+    post: Vec<Post>,
+    spare_post: Vec<Post>,
     /// From the coordinator to those who asked.
     answers: VecDeque<(Origin, Outcome)>,
     /// What changed in the records, on its way to those who watch; empty between inputs.
@@ -85,6 +87,7 @@ impl Hash for Node {
         let Self {
             settings: _,
             seed: _,
+            spare_post: _,
             now: _,
             rates: _,
             clock,
@@ -145,7 +148,8 @@ impl Node {
             disk: Disk::new(boot.file),
             draining: false,
             tell_at: now.after(STANDING_EVERY),
-            post: VecDeque::new(),
+            post: Vec::new(),
+            spare_post: Vec::new(),
             answers: VecDeque::new(),
             events: Vec::new(),
             founding: Founding::new(peers.me),
@@ -279,9 +283,11 @@ impl Node {
         let events = &mut self.events;
         // What a master that does not vote keeps may have been extended by others since.
         let votes = self.sync.is_active();
-        self.acceptor.tick(now, |event| events.extend(votes.then_some(event)));
-        self.learned.tick(now, |event| events.push(event));
-        self.tell_events(out);
+        if self.acceptor.is_due(now) || self.learned.is_due(now) {
+            self.acceptor.tick(now, |event| events.extend(votes.then_some(event)));
+            self.learned.tick(now, |event| events.push(event));
+            self.tell_events(out);
+        }
         if self.founding.deadline().is_some_and(|at| now >= at) {
             self.found(out, Founding::tick);
         }
@@ -292,7 +298,9 @@ impl Node {
             self.join(out);
         }
         self.take_over_own();
-        self.coordinate(Coordinator::tick);
+        if self.coordinator.is_due(now) {
+            self.coordinate(Coordinator::tick);
+        }
         if let Some((replicas, batch)) = self.feeder.tick(now) {
             for replica in replicas {
                 self.deliver(replica, Body::Feed(batch.clone()), out);
@@ -391,49 +399,6 @@ impl Node {
         current
     }
 
-    /// A coordinator asks this master. A vote of another epoch counts for nothing in this one, and never gets here.
-    fn asked(&mut self, from: NodeId, round: u64, ask: &Ask, out: &mut Effects) {
-        if let Some(answer) = self.ask(ask, out) {
-            self.send(from, Body::Answer { round, answer }, out);
-        }
-    }
-
-    fn answered(&mut self, from: NodeId, round: u64, answer: &Answer) {
-        if let Some(place) = self.peers.place_of(from) {
-            self.coordinate(|coordinator, scene| coordinator.answer(scene, place, round, answer));
-        }
-    }
-
-    /// A coordinator asks this master. Above the ceiling nothing is answered, like loss.
-    fn ask(&mut self, ask: &Ask, out: &mut Effects) -> Option<Answer> {
-        if !self.sync.is_active() {
-            return Some(Answer::Joining);
-        }
-        let now = self.now;
-        let ceiling = if Rule::Ceiling.is_out() { u64::MAX } else { self.disk.ceiling() };
-        match *ask {
-            Ask::Prepare { ref key, ballot } if ballot.counter <= ceiling => {
-                Some(self.acceptor.prepare(now, key, ballot))
-            }
-            // What it implies, one more, is under the ceiling as well.
-            Ask::Accept { ref key, ballot, ref entry, keep } if ballot.counter < ceiling => {
-                let keep = keep.min(self.settings.timing.max_lease);
-                let events = &mut self.events;
-                let tell = |event| events.push(event);
-                let answer = self.acceptor.accept(now, key, ballot, (entry, keep), tell);
-                self.tell_events(out);
-                Some(answer)
-            }
-            Ask::Prepare { ballot, .. } | Ask::Accept { ballot, .. } => {
-                self.clock.observe(ballot.counter);
-                None
-            }
-            Ask::Query { ref key, boot } => {
-                Some(Answer::Has { boot, accepted: self.acceptor.accepted(now, key) })
-            }
-        }
-    }
-
     fn tell(&mut self, tell: Tell) {
         if !self.sync.is_active() {
             return;
@@ -449,10 +414,14 @@ impl Node {
         }
     }
 
+    #[inline]
     fn tell_events(&mut self, out: &mut Effects) {
-        if self.events.is_empty() {
-            return;
+        if !self.events.is_empty() {
+            self.tell_all_events(out);
         }
+    }
+
+    fn tell_all_events(&mut self, out: &mut Effects) {
         let mut events = core::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.changed(event, out);
@@ -501,18 +470,26 @@ impl Node {
     /// Works until nothing is left to do here. A vote of this node's own is taken on the spot.
     fn run(&mut self, out: &mut Effects) {
         loop {
-            if let Some(post) = self.post.pop_front() {
-                match post {
-                    Post::Ask { to, round, ask } => self.send_ask(to, round, &ask, out),
-                    Post::Tell { to, tell } => self.send_tell(to, &tell, out),
+            if !self.post.is_empty() {
+                let spare = core::mem::take(&mut self.spare_post);
+                let mut posts = core::mem::replace(&mut self.post, spare);
+                for post in &posts {
+                    match post {
+                        Post::Ask { to, round, ask, hash } => {
+                            self.send_ask(*to, *round, (ask, *hash), out);
+                        }
+                        Post::Tell { to, tell } => self.send_tell(*to, tell, out),
+                    }
                 }
-            } else if let Some((desk, key, from)) = self.coordinator.next_ready(self.now) {
+                posts.clear();
+                self.spare_post = posts;
+            } else if let Some((desk, (key, hash), from)) = self.coordinator.next_ready(self.now) {
                 // Without a vote only if this node, being a master, would honour it, too, and enough of those who would
                 // are there.
                 let voter = self.peers.place().is_some();
                 let short = from.is_some_and(|base| {
                     self.peers.may_be_quorum(base.sent)
-                        && (!voter || self.acceptor.implied_by(key, base.ballot))
+                        && (!voter || self.acceptor.implied_by(key, hash, base.ballot))
                 });
                 self.coordinate(|coordinator, scene| coordinator.start(scene, desk, short));
             } else if let Some((origin, outcome)) = self.answers.pop_front() {
@@ -525,20 +502,6 @@ impl Node {
                 }
             } else {
                 break;
-            }
-        }
-    }
-
-    fn send_ask(&mut self, to: Votes, round: u64, ask: &Ask, out: &mut Effects) {
-        for place in to.iter() {
-            if Some(place) == self.peers.place() {
-                if let Some(answer) = self.ask(ask, out) {
-                    self.coordinate(|coordinator, scene| {
-                        coordinator.answer(scene, place, round, &answer);
-                    });
-                }
-            } else if let Some(master) = self.peers.master_at(place) {
-                self.send(master, Body::Ask { round, ask: ask.clone() }, out);
             }
         }
     }

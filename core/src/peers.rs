@@ -6,7 +6,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
-use crate::hash;
+use crate::hash::Site;
 use crate::members::{ClusterId, Config, Epoch, NodeId};
 use crate::request::{Peer, Standing};
 use crate::round::Votes;
@@ -48,12 +48,16 @@ pub(crate) struct Peers {
     /// This node's place among the masters.
     place: Option<usize>,
     known: BTreeMap<NodeId, Known>,
+    /// The masters that are there and vote, and this node, if it is one: what follows from the rest for homes.
+    sites: Vec<Site>,
+    /// The masters of which somebody said that their links are down.
+    gone: Votes,
 }
 
 /// Somebody who was only heard, and has said nothing of itself, is as good as unknown.
 impl Hash for Peers {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { me, cluster, config, place, known } = self;
+        let Self { me, cluster, config, place, known, sites: _, gone: _ } = self;
         (me, cluster, config, place).hash(state);
         let silent = Known::default();
         let parts = |k: &Known| (k.up, k.gone, k.standing, k.boot);
@@ -66,7 +70,15 @@ impl Hash for Peers {
 
 impl Peers {
     pub(crate) const fn new(me: NodeId) -> Self {
-        Self { me, cluster: ClusterId(0, 0), config: None, place: None, known: BTreeMap::new() }
+        Self {
+            me,
+            cluster: ClusterId(0, 0),
+            config: None,
+            place: None,
+            known: BTreeMap::new(),
+            sites: Vec::new(),
+            gone: Votes::all(0),
+        }
     }
 
     /// Takes a configuration into force.
@@ -74,6 +86,22 @@ impl Peers {
         self.cluster = cluster;
         self.place = config.master(self.me);
         self.config = Some(config);
+        self.find_sites();
+    }
+
+    /// Notes what follows for homes and quorums from what is known of the masters.
+    fn find_sites(&mut self) {
+        let masters = self.config.iter().flat_map(|config| &config.masters).map(|member| member.id);
+        let there = |id: NodeId| self.known.get(&id).is_some_and(|k| k.up && self.votes(k));
+        let sites = masters.filter(|&id| id == self.me || there(id));
+        self.sites = sites.map(|id| Site::new(self.cluster, id)).collect();
+        let mut gone = Votes::default();
+        for (place, master) in self.config.iter().flat_map(|config| &config.masters).enumerate() {
+            if self.known.get(&master.id).is_some_and(|known| known.gone) {
+                gone.add(place);
+            }
+        }
+        self.gone = gone;
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -104,7 +132,9 @@ impl Peers {
             known.standing = Standing::Unknown;
         }
         known.gone = !up;
-        core::mem::replace(&mut known.up, up) != up
+        let news = core::mem::replace(&mut known.up, up) != up;
+        self.find_sites();
+        news
     }
 
     /// Something came from `peer`.
@@ -120,6 +150,9 @@ impl Peers {
         let known = self.known.entry(peer).or_default();
         let news = (known.standing, known.epoch) != (standing, epoch);
         (known.standing, known.epoch) = (standing, epoch);
+        if news {
+            self.find_sites();
+        }
         news
     }
 
@@ -144,14 +177,8 @@ impl Peers {
 
     /// The key's home among the masters that are there and vote; this node only if it `serves`.
     pub(crate) fn home(&self, key: &[u8], serves: bool) -> Option<NodeId> {
-        let masters = self.config.as_ref()?.masters.iter().map(|member| member.id);
-        let there = masters.filter(|&master| {
-            if master == self.me {
-                return serves;
-            }
-            self.known.get(&master).is_some_and(|k| k.up && self.votes(k))
-        });
-        hash::home(self.cluster, there, key)
+        let sites = self.sites.iter().filter(|site| serves || site.node != self.me);
+        sites.max_by_key(|site| site.weight(key)).map(|site| site.node)
     }
 
     fn votes(&self, known: &Known) -> bool {
@@ -171,12 +198,8 @@ impl Peers {
 
     /// Whether as many of these masters as make a quorum may be there: nobody said that their links are down.
     pub(crate) fn may_be_quorum(&self, of: Votes) -> bool {
-        let Some(config) = &self.config else { return false };
-        let masters = config.masters.iter().enumerate();
-        let there = masters.filter(|(place, member)| {
-            of.has(*place) && !self.known.get(&member.id).is_some_and(|known| known.gone)
-        });
-        there.count() >= config.quorum()
+        let quorum = self.config.as_ref().map(Config::quorum);
+        quorum.is_some_and(|quorum| of.without(self.gone).count() >= quorum)
     }
 
     /// Whether `peer` is there.

@@ -9,10 +9,9 @@ use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::ops::{Index, IndexMut};
 
-use hashbrown::HashTable;
-
 use crate::bytes::Key;
 use crate::hash::Seeded;
+use crate::index::HashIndex;
 
 /// A place in a slab. It is used again once its thing is gone.
 pub(crate) type Slot = u32;
@@ -179,7 +178,7 @@ pub(crate) trait Keyed {
 #[derive(Clone, Debug)]
 pub(crate) struct Shelf<T> {
     slab: Slab<T>,
-    index: HashTable<Slot>,
+    index: HashIndex,
     hasher: Seeded,
 }
 
@@ -191,33 +190,38 @@ impl<T: Hash> Hash for Shelf<T> {
 
 impl<T: Keyed> Shelf<T> {
     pub(crate) const fn new(hasher: Seeded) -> Self {
-        Self { slab: Slab::new(), index: HashTable::new(), hasher }
+        Self { slab: Slab::new(), index: HashIndex::new(), hasher }
+    }
+
+    /// The hash of a key.
+    pub(crate) fn hash(&self, key: &[u8]) -> u32 {
+        self.hasher.of(key)
     }
 
     pub(crate) fn find(&self, key: &[u8]) -> Option<Slot> {
-        if self.index.is_empty() {
+        if self.len() == 0 {
             return None;
         }
-        let hash = self.hasher.of(key);
-        self.index.find(hash, |&slot| **self.slab[slot].key() == *key).copied()
+        self.find_hashed(key, self.hash(key))
     }
 
-    /// Puts `thing` on the shelf; nothing with its key is there.
-    pub(crate) fn insert(&mut self, thing: T) -> Slot {
-        let hash = self.hasher.of(thing.key());
+    /// The same for a key whose hash, by this node's seed, is known.
+    #[inline]
+    pub(crate) fn find_hashed(&self, key: &[u8], hash: u32) -> Option<Slot> {
+        self.index.find(hash, |slot| **self.slab[slot].key() == *key)
+    }
+
+    /// Puts `thing` on the shelf; nothing with its key, which has this hash, is there.
+    pub(crate) fn insert(&mut self, hash: u32, thing: T) -> Slot {
         let slot = self.slab.insert(thing);
-        let (slab, hasher) = (&self.slab, self.hasher);
-        self.index.insert_unique(hash, slot, |&other| hasher.of(slab[other].key()));
+        self.index.insert(hash, slot);
         slot
     }
 
     /// Drops the thing of this slot, if there is one.
     pub(crate) fn remove(&mut self, slot: Slot) {
         let Some(thing) = self.slab.get(slot) else { return };
-        let hash = self.hasher.of(thing.key());
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot) {
-            entry.remove();
-        }
+        self.index.remove(self.hash(thing.key()), slot);
         self.slab.clear(slot);
     }
 

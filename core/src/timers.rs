@@ -61,7 +61,7 @@ pub(crate) struct Wheel {
     current: u64,
     /// The bucket that starts at `current`, while its timers are on the way to where they belong.
     open: Option<usize>,
-    /// The tick at which the first bucket with timers starts; `current` while a bucket is open.
+    /// The tick at which the first bucket with timers starts; `current` while a bucket is open, or timers fire.
     next: u64,
 }
 
@@ -112,6 +112,12 @@ impl Wheel {
         }
     }
 
+    /// Whether `slot` has a timer, and one that fires by `due` if that is given.
+    pub(crate) fn fires_by(&self, slot: Slot, due: Option<Instant>) -> bool {
+        let timer = self.timers.get(slot).filter(|timer| timer.bucket() != UNSET);
+        timer.is_some_and(|timer| due.is_none_or(|due| timer.tick() <= tick_of(due)))
+    }
+
     /// Takes the timer of `slot` away, if it has one.
     pub(crate) fn clear(&mut self, slot: Slot) {
         let Some(&timer) = self.timers.get(slot) else { return };
@@ -129,16 +135,22 @@ impl Wheel {
         self.timers[slot] = FREE;
     }
 
+    /// Whether [`Wheel::pop`] has something to do at `now`.
+    #[inline]
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        let now = now.as_micros() >> TICK_BITS;
+        let due = now >= self.next;
+        if !due {
+            self.current = self.current.max(now);
+        }
+        due
+    }
+
     /// The slot of a timer that is due at `now`, if there is one; its timer is gone. None also when there is more to
     /// do than one call should: then the deadline has passed already.
     #[inline]
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Slot> {
-        let now = now.as_micros() >> TICK_BITS;
-        if now < self.next && self.heads[FIRING] == NONE {
-            self.current = self.current.max(now);
-            return None;
-        }
-        self.pop_due(now)
+        if self.is_due(now) { self.pop_due(now.as_micros() >> TICK_BITS) } else { None }
     }
 
     #[inline(never)]
@@ -178,7 +190,7 @@ impl Wheel {
 
     /// When [`Wheel::pop`] has something to do. Not later than the first timer's tick.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let tick = if self.heads[FIRING] == NONE { self.next } else { self.current };
+        let tick = self.next;
         (tick != NEVER).then(|| Instant::from_micros(tick.saturating_mul(1 << TICK_BITS)))
     }
 
@@ -216,14 +228,15 @@ impl Wheel {
         }
         if let Some(level) = self.occupied.get_mut(bucket / BUCKETS) {
             *level ^= 1_u64 << (bucket % BUCKETS);
-            self.look_ahead();
         }
+        self.look_ahead();
     }
 
     fn look_ahead(&mut self) {
-        self.next = match self.open {
-            Some(_) => self.current,
-            None => self.next_bucket().map_or(NEVER, |(_, tick)| tick),
+        let now = self.open.is_some() || self.heads[FIRING] != NONE;
+        self.next = match now {
+            true => self.current,
+            false => self.next_bucket().map_or(NEVER, |(_, tick)| tick),
         };
     }
 }

@@ -75,12 +75,13 @@ impl Waiters {
         held: bool,
         (since, until): (Instant, Instant),
     ) -> bool {
-        let room = self.rooms.find(&key);
+        let hash = self.rooms.hash(&key);
+        let room = self.rooms.find_hashed(&key, hash);
         if room.map_or(0, |room| self.rooms[room].waiters.len()) >= self.per_key {
             return false;
         }
         let new = || Room { key, waiters: Vec::new() };
-        let room = room.unwrap_or_else(|| self.rooms.insert(new()));
+        let room = room.unwrap_or_else(|| self.rooms.insert(hash, new()));
         let slot = self.waiters.insert(Waiter { ticket, room, held, since, until });
         self.rooms[room].waiters.push(slot);
         self.by_ticket.insert(ticket, slot);

@@ -96,6 +96,7 @@ mod tests {
     use super::*;
     use crate::ballot::Token;
     use crate::entry::OpId;
+    use crate::hash::Seeded;
     use crate::settings::{Limits, Settings};
 
     const NOW: Instant = Instant::from_micros(5_000_000);
@@ -111,6 +112,11 @@ mod tests {
         format!("{group}/{name}").as_str().into()
     }
 
+    /// The key with its hash by the acceptor's seed.
+    fn hashed(key: &Key) -> (&Key, u32) {
+        (key, Seeded((1, 2)).of(key))
+    }
+
     /// Locks the key for 10 s.
     fn lock(acceptor: &mut Acceptor, name: usize, counter: u64, value: &[u8]) {
         let ballot = Ballot { counter, proposer: 1 };
@@ -122,15 +128,17 @@ mod tests {
             token: Token(counter),
             last_op: OpId::default(),
         };
-        acceptor.prepare(NOW, &key(name), ballot);
-        acceptor.accept(NOW, &key(name), ballot, (&Entry::Held(held), Span::from_secs(10)), |_| {});
+        acceptor.prepare(NOW, hashed(&key(name)), ballot);
+        let held = (&Entry::Held(held), Span::from_secs(10));
+        assert_eq!(acceptor.accept(NOW, hashed(&key(name)), ballot, held, |_| {}), Ok(()));
     }
 
     fn free(acceptor: &mut Acceptor, name: usize, counter: u64) {
         let ballot = Ballot { counter, proposer: 1 };
         let entry = Entry::Free { last_op: OpId::default(), token: Token(1) };
-        acceptor.prepare(NOW, &key(name), ballot);
-        acceptor.accept(NOW, &key(name), ballot, (&entry, Span::ZERO), |_| {});
+        acceptor.prepare(NOW, hashed(&key(name)), ballot);
+        let free = (&entry, Span::ZERO);
+        assert_eq!(acceptor.accept(NOW, hashed(&key(name)), ballot, free, |_| {}), Ok(()));
         acceptor.forget(NOW, &key(name), ballot);
     }
 
@@ -193,8 +201,9 @@ mod tests {
         lock(&mut acceptor, 2, 10, b"v");
         let entry = Entry::Free { last_op: OpId::default(), token: Token(10) };
         let ballot = Ballot { counter: 20, proposer: 1 };
-        acceptor.prepare(NOW, &key(2), ballot);
-        acceptor.accept(NOW, &key(2), ballot, (&entry, Span::ZERO), |_| {});
+        acceptor.prepare(NOW, hashed(&key(2)), ballot);
+        let free = (&entry, Span::ZERO);
+        assert_eq!(acceptor.accept(NOW, hashed(&key(2)), ballot, free, |_| {}), Ok(()));
         assert_eq!(walk(&acceptor, NOW, b"", 10), [[key(1)]]);
         let later = NOW.after(Span::from_secs(10));
         assert_eq!(walk(&acceptor, later, b"", 10), [Vec::<Key>::new()]);

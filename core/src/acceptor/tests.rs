@@ -13,6 +13,11 @@ fn acceptor() -> Acceptor {
     Acceptor::new(&Settings::default(), (1, 2), Ballot::ZERO, NOW)
 }
 
+/// By the seed of [`acceptor`].
+fn hash(key: &[u8]) -> u32 {
+    Seeded((1, 2)).of(key)
+}
+
 fn timeout() -> Span {
     Settings::default().timing.promise_timeout
 }
@@ -31,7 +36,7 @@ fn free(token: u64) -> Entry {
 }
 
 fn promises(acceptor: &mut Acceptor, now: Instant, key: &Key, counter: u64) -> bool {
-    matches!(acceptor.prepare(now, key, at(counter)), Answer::Promise { .. })
+    matches!(acceptor.prepare(now, (key, hash(key)), at(counter)), Answer::Promise { .. })
 }
 
 fn accepts(
@@ -41,7 +46,7 @@ fn accepts(
     ballot: Ballot,
     entry: &Entry,
 ) -> bool {
-    matches!(acceptor.accept(now, key, ballot, (entry, LEASE), |_| {}), Answer::Accepted { .. })
+    acceptor.accept(now, (key, hash(key)), ballot, (entry, LEASE), |_| {}).is_ok()
 }
 
 /// Works off all that is due by then, as a driver does.
@@ -76,8 +81,9 @@ fn an_extension_without_a_vote_comes_in_time_or_not_at_all() {
     for (now, taken) in [(before(over), true), (over, false)] {
         let mut acceptor = acceptor();
         assert!(promises(&mut acceptor, NOW, &key, 7));
-        acceptor.accept(NOW, &key, at(7), (&held(7), lease), |_| {});
-        assert!(acceptor.implied_by(b"k", at(7)));
+        let first = acceptor.accept(NOW, (&key, hash(&key)), at(7), (&held(7), lease), |_| {});
+        assert_eq!(first, Ok(()));
+        assert!(acceptor.implied_by(b"k", hash(b"k"), at(7)));
         assert_eq!(accepts(&mut acceptor, now, &key, at(8), &held(7)), taken, "{now:?}");
     }
 }
@@ -86,14 +92,17 @@ fn an_extension_without_a_vote_comes_in_time_or_not_at_all() {
 fn only_the_promise_that_the_accept_implied_leads_on_from_it() {
     let (key, mut acceptor) = ("k".into(), acceptor());
     assert!(promises(&mut acceptor, NOW, &key, 7));
-    assert!(!acceptor.implied_by(b"k", at(7)), "nothing is accepted yet");
+    assert!(!acceptor.implied_by(b"k", hash(b"k"), at(7)), "nothing is accepted yet");
     assert!(accepts(&mut acceptor, NOW, &key, at(7), &held(7)));
-    assert!(acceptor.implied_by(b"k", at(7)) && !acceptor.implied_by(b"other", at(7)));
+    assert!(
+        acceptor.implied_by(b"k", hash(b"k"), at(7))
+            && !acceptor.implied_by(b"other", hash(b"other"), at(7))
+    );
     let mut closed = acceptor.clone();
     closed.abort(b"k", at(8));
-    assert!(!closed.implied_by(b"k", at(7)), "it was given up");
+    assert!(!closed.implied_by(b"k", hash(b"k"), at(7)), "it was given up");
     assert!(promises(&mut acceptor, NOW, &key, 9));
-    assert!(!acceptor.implied_by(b"k", at(7)), "somebody else was promised more");
+    assert!(!acceptor.implied_by(b"k", hash(b"k"), at(7)), "somebody else was promised more");
 }
 
 #[test]
@@ -152,7 +161,7 @@ fn of_one_write_what_ends_first_counts_whatever_comes_first() {
                 acceptor.absorb(NOW, copied);
                 acceptor.check(u64::MAX);
             }
-            let known = acceptor.accepted(NOW, b"k").unwrap();
+            let known = acceptor.accepted(NOW, b"k", hash(b"k")).unwrap();
             assert_eq!((known.ballot, known.remaining), (at(7), Span::from_millis(300)));
             assert_eq!((acceptor.leases(), acceptor.highest()), (1, 30));
             // The highest promise binds, and nobody may use it.

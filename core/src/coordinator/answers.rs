@@ -1,5 +1,7 @@
 //! What masters answer, and what follows from it.
 
+use alloc::boxed::Box;
+
 use super::rounds::FORGET_AFTER;
 use super::turns::Turn;
 use super::{Coordinator, Phase, Place, Query, Scene, Task};
@@ -80,7 +82,7 @@ impl Coordinator {
             Phase::Write(write) if !write.base.sent.has(from) && scene.now < write.until => {
                 write.base.sent.add(from);
                 let accept = write.accept(&place.key);
-                scene.ask(Votes::one(from), write.base.round, accept);
+                scene.ask(Votes::one(from), write.base.round, accept, place.hash);
             }
             Phase::Write(_) | Phase::Rest | Phase::Pause(_) => {}
         }
@@ -145,17 +147,18 @@ impl Coordinator {
     /// Asks the masters what they hold.
     pub(super) fn query(&mut self, scene: &mut Scene<'_>, task: Task) {
         let ask = Ask::Query { key: task.key.clone(), boot: scene.clock.proposer() };
+        let hash = self.desks.hash(&task.key);
         let resend_at = scene.now.after(self.resend_after());
         let first_end = task.until.min(task.give_up).min(resend_at);
         let summary = Summary::new();
         let query = Query { round: 0, answered: Votes::default(), summary, resend_at };
-        let slot = self.admit(Task { place: Place::Query(query), ..task });
+        let slot = self.admit(Task { place: Place::Query(Box::new(query)), ..task });
         self.task_timers.set(slot, first_end);
         let round = self.turns.begin(Turn::Query(slot));
         if let Place::Query(query) = &mut self.tasks[slot].place {
             query.round = round;
         }
-        scene.ask(Votes::all(scene.masters), round, ask);
+        scene.ask(Votes::all(scene.masters), round, ask, hash);
     }
 
     /// Asks all over again, if this task is a question.
@@ -206,10 +209,7 @@ impl Coordinator {
         self.turns.end(round);
         let task = &mut self.tasks[slot];
         let (key, give_up) = (task.key.clone(), task.give_up);
-        let desk = match self.desks.find(&key) {
-            Some(desk) => desk,
-            None => self.desks.insert(super::Desk::new(key)),
-        };
+        let desk = self.desk(&key);
         self.tasks[slot].place = Place::Queue(desk);
         self.task_timers.set(slot, give_up);
         self.desks[desk].queue.push_back(slot);
@@ -225,7 +225,7 @@ impl Coordinator {
         let due = query.resend_at.min(task.until).min(task.give_up);
         let missing = Votes::all(scene.masters).without(query.answered);
         let ask = Ask::Query { key: task.key.clone(), boot: scene.clock.proposer() };
-        scene.ask(missing, query.round, ask);
+        scene.ask(missing, query.round, ask, self.desks.hash(&task.key));
         self.task_timers.set(slot, due);
     }
 }

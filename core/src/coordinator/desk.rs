@@ -9,9 +9,10 @@ use crate::settings::Timing;
 use crate::time::{Instant, Span};
 
 impl Desk {
-    pub(super) const fn new(key: Key) -> Self {
+    pub(super) const fn new(key: Key, hash: u32) -> Self {
         Self {
             key,
+            hash,
             task: None,
             phase: Phase::Rest,
             queue: VecDeque::new(),
@@ -77,7 +78,7 @@ mod tests {
         let (ballot, sent) = (Ballot { counter: 9, proposer: 1 }, Votes::all(3));
         let base = Base { round: 1, ballot, vote_at: ago(voted), sent, voted: true };
         let votes = Votes::default();
-        let mut desk = Desk::new("k".into());
+        let mut desk = Desk::new("k".into(), 0);
         desk.phase = Phase::Write(Write {
             base,
             entry,
@@ -112,7 +113,7 @@ mod tests {
                 }
             }
         }
-        let rest = Desk::new("k".into());
+        let rest = Desk::new("k".into(), 0);
         assert_eq!((rest.base(NOW, &timing), rest.held_for(NOW), rest.crowd()), (None, None, 0));
     }
 }

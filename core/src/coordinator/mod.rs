@@ -21,6 +21,7 @@ mod timers;
 mod turns;
 mod waiting;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
@@ -86,8 +87,8 @@ enum Place {
     Work(Slot),
     /// Waits at its desk for the key to become free.
     Parked(Slot),
-    /// A read that asks around.
-    Query(Query),
+    /// A read that asks around. In a box, since most tasks are none and all are moved.
+    Query(Box<Query>),
 }
 
 /// A read's question to the masters.
@@ -103,6 +104,8 @@ struct Query {
 #[derive(Clone, Debug, Hash)]
 struct Desk {
     key: Key,
+    /// The key's hash.
+    hash: u32,
     /// The task being worked on. A write may go on without one after its task's patience ended.
     task: Option<Slot>,
     phase: Phase,
@@ -136,7 +139,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) masters: usize,
     pub(crate) quorum: usize,
     /// What goes out to masters.
-    pub(crate) post: &'a mut VecDeque<Post>,
+    pub(crate) post: &'a mut Vec<Post>,
     /// What was chosen, for replicas.
     pub(crate) facts: &'a mut Feeder,
     /// Answers to give.
@@ -146,18 +149,27 @@ pub(crate) struct Scene<'a> {
 /// What goes out to several masters, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Post {
-    Ask { to: Votes, round: u64, ask: Ask },
-    Tell { to: Votes, tell: Tell },
+    /// With the hash of the key that it is about.
+    Ask {
+        to: Votes,
+        round: u64,
+        ask: Ask,
+        hash: u32,
+    },
+    Tell {
+        to: Votes,
+        tell: Tell,
+    },
 }
 
 impl Scene<'_> {
-    fn ask(&mut self, to: Votes, round: u64, ask: Ask) {
-        self.post.push_back(Post::Ask { to, round, ask });
+    fn ask(&mut self, to: Votes, round: u64, ask: Ask, hash: u32) {
+        self.post.push(Post::Ask { to, round, ask, hash });
     }
 
     /// Tells all masters.
     fn tell(&mut self, tell: Tell) {
-        self.post.push_back(Post::Tell { to: Votes::all(self.masters), tell });
+        self.post.push(Post::Tell { to: Votes::all(self.masters), tell });
     }
 }
 
@@ -237,10 +249,7 @@ impl Coordinator {
         if matches!(task.job, Job::Act(Action::Read)) {
             return self.query(scene, task);
         }
-        let desk = match self.desks.find(&task.key) {
-            Some(desk) => desk,
-            None => self.desks.insert(Desk::new(task.key.clone())),
-        };
+        let desk = self.desk(&task.key);
         if origin != Origin::Own && self.desks[desk].crowd() >= self.per_key {
             let outcome = Outcome::NotDone(NotDone::Limit(Limit::WaitersPerKey));
             return scene.answers.push_back((origin, outcome));
@@ -253,6 +262,13 @@ impl Coordinator {
         }
         self.desks[desk].queue.push_back(slot);
         self.make_ready(desk);
+    }
+
+    /// The desk of a key, a new one if there is none.
+    fn desk(&mut self, key: &Key) -> Slot {
+        let hash = self.desks.hash(key);
+        let found = self.desks.find_hashed(key, hash);
+        found.unwrap_or_else(|| self.desks.insert(hash, Desk::new(key.clone(), hash)))
     }
 
     /// Starts a housekeeping task, unless the key is being worked on anyway.
@@ -289,9 +305,9 @@ impl Coordinator {
         }
     }
 
-    /// A desk that can start its next task, with its key and, if it may go on from a chosen write, what that is built
-    /// on.
-    pub(crate) fn next_ready(&mut self, now: Instant) -> Option<(Slot, &Key, Option<Base>)> {
+    /// A desk that can start its next task, with its key and the key's hash and, if it may go on from a chosen write, what
+    /// that is built on.
+    pub(crate) fn next_ready(&mut self, now: Instant) -> Option<(Slot, (&Key, u32), Option<Base>)> {
         while let Some(slot) = self.ready.pop_front() {
             if self.desks.get(slot).is_some_and(|d| d.task.is_none() && !d.queue.is_empty()) {
                 let desk = &self.desks[slot];
@@ -299,7 +315,7 @@ impl Coordinator {
                 let settles = matches!(first, Some(Job::Settle));
                 // What is to be settled must reach all masters, not only those of the last write.
                 let base = desk.base(now, &self.timing).filter(|_| !settles);
-                return Some((slot, &desk.key, base.map(|write| write.base)));
+                return Some((slot, (&desk.key, desk.hash), base.map(|write| write.base)));
             }
         }
         None

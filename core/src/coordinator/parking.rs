@@ -44,6 +44,9 @@ impl Coordinator {
 
     /// The key may be free: lets the first of those that wait for it try.
     pub(crate) fn wake(&mut self, key: &[u8]) {
+        if self.queueing == 0 {
+            return;
+        }
         if let Some(desk) = self.desks.find(key) {
             self.unpark(desk);
         }

@@ -41,7 +41,7 @@ impl Coordinator {
 
     /// Starts a vote for the task on this desk.
     pub(super) fn vote(&mut self, scene: &mut Scene<'_>, desk: Slot) {
-        self.clear_phase(desk);
+        self.end_round(desk);
         let ballot = scene.clock.fresh(scene.now);
         let round = self.turns.begin(Turn::Desk(desk));
         let resend_at = scene.now.after(self.resend_after());
@@ -57,7 +57,7 @@ impl Coordinator {
             resend_at,
         });
         let prepare = Ask::Prepare { key: place.key.clone(), ballot };
-        scene.ask(Votes::all(scene.masters), round, prepare);
+        scene.ask(Votes::all(scene.masters), round, prepare, place.hash);
         self.desk_timers.set_sooner(desk, resend_at);
     }
 
@@ -94,7 +94,7 @@ impl Coordinator {
             Plan::Answer(verdict) => self.conclude(scene, desk, verdict, (0, 0)),
             Plan::Write { entry, keep, verdict } => {
                 count_margin(&mut self.tally, &self.tasks[slot].job, &seen, &verdict);
-                self.clear_phase(desk);
+                self.end_round(desk);
                 let round = self.turns.begin(Turn::Desk(desk));
                 let base = Base { round, ballot, vote_at, sent, voted: false };
                 let write = self.new_write(scene, slot, base, (entry, keep), Some(verdict));
@@ -175,7 +175,7 @@ impl Coordinator {
         }
         past.repeated |= matches!(write.verdict, Some(Verdict::Done { repeated: true, .. }));
         let place = &mut self.desks[desk];
-        scene.ask(write.base.sent, write.base.round, write.accept(&place.key));
+        scene.ask(write.base.sent, write.base.round, write.accept(&place.key), place.hash);
         self.desk_timers.set_sooner(desk, write.resend_at);
         place.phase = Phase::Write(write);
     }
@@ -213,13 +213,15 @@ impl Coordinator {
         let Phase::Write(write) = &self.desks[desk].phase else { return };
         let (verdict, sent, accepted) = (write.verdict.clone(), write.base.sent, write.accepted);
         self.tally.accepted(scene.now.since(write.at));
-        let fact = Fact {
-            key: self.desks[desk].key.clone(),
-            ballot: write.base.ballot,
-            entry: write.entry.clone(),
-            expires_at: write.at.after(write.keep),
-        };
-        scene.facts.add(scene.now, fact);
+        if scene.facts.has_replicas() {
+            let fact = Fact {
+                key: self.desks[desk].key.clone(),
+                ballot: write.base.ballot,
+                entry: write.entry.clone(),
+                expires_at: write.at.after(write.keep),
+            };
+            scene.facts.add(scene.now, fact);
+        }
         let Some(verdict) = verdict else { return self.settled(scene, desk) };
         let count = |votes: Votes| u8::try_from(votes.count()).unwrap_or(u8::MAX);
         self.conclude(scene, desk, verdict, (count(sent), count(accepted)));
@@ -275,10 +277,15 @@ impl Coordinator {
 
     /// Forgets the desk's round; answers to it no longer count.
     pub(super) fn clear_phase(&mut self, desk: Slot) {
+        self.end_round(desk);
+        self.desks[desk].phase = Phase::Rest;
+    }
+
+    /// The same where the next phase begins at once.
+    fn end_round(&mut self, desk: Slot) {
         if let Some((round, _)) = self.desks[desk].round() {
             self.turns.end(round);
         }
-        self.desks[desk].phase = Phase::Rest;
     }
 }
 

@@ -20,7 +20,7 @@ struct Room {
     coordinator: Coordinator,
     clock: Clock,
     facts: Feeder,
-    post: VecDeque<Post>,
+    post: Vec<Post>,
     answers: VecDeque<(Origin, Outcome)>,
     now: Instant,
     masters: usize,
@@ -43,7 +43,7 @@ impl Room {
             coordinator: Coordinator::new(&Settings::default(), (3, 4), START),
             clock: Clock::new(1_000, BOOT, START),
             facts: Feeder::new(BOOT, START),
-            post: VecDeque::new(),
+            post: Vec::new(),
             answers: VecDeque::new(),
             now: START,
             masters,
@@ -93,13 +93,13 @@ impl Room {
     /// What was sent since the last look.
     fn sent(&mut self) -> Vec<Sent> {
         let sent = |post| match post {
-            Post::Ask { to, round, ask: Ask::Prepare { ballot, .. } } => {
+            Post::Ask { to, round, ask: Ask::Prepare { ballot, .. }, .. } => {
                 Sent::Prepare(to, round, ballot)
             }
-            Post::Ask { to, round, ask: Ask::Accept { ballot, entry, .. } } => {
+            Post::Ask { to, round, ask: Ask::Accept { ballot, entry, .. }, .. } => {
                 Sent::Accept(to, round, ballot, entry)
             }
-            Post::Ask { to, round, ask: Ask::Query { .. } } => Sent::Query(to, round),
+            Post::Ask { to, round, ask: Ask::Query { .. }, .. } => Sent::Query(to, round),
             Post::Tell { tell: Tell::Abort { ballot, .. }, .. } => Sent::Abort(ballot),
             Post::Tell { tell: Tell::Forget { ballot, .. }, .. } => Sent::Forget(ballot),
             Post::Tell { tell: Tell::Settle { .. }, .. } => panic!("only masters ask for that"),

@@ -22,6 +22,12 @@ impl Coordinator {
         }
     }
 
+    /// Whether time has something to do here.
+    #[inline]
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        self.task_timers.is_due(now) || self.desk_timers.is_due(now)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match (self.task_timers.deadline(), self.desk_timers.deadline()) {
             (Some(task), Some(desk)) => Some(task.min(desk)),
@@ -103,7 +109,7 @@ impl Coordinator {
         vote.resend_at = resend_at;
         let missing = Votes::all(scene.masters).without(vote.promised).without(vote.denied);
         let prepare = Ask::Prepare { key: place.key.clone(), ballot: vote.ballot };
-        scene.ask(missing, vote.round, prepare);
+        scene.ask(missing, vote.round, prepare, place.hash);
     }
 
     fn write_due(&mut self, scene: &mut Scene<'_>, desk: Slot) {
@@ -133,10 +139,11 @@ impl Coordinator {
         let Base { round, ballot, sent, voted, .. } = write.base;
         let behind = sent.without(write.accepted).without(write.refused);
         let accept = write.accept(&place.key);
-        scene.ask(behind, round, accept);
+        scene.ask(behind, round, accept, place.hash);
         if voted {
             let missing = Votes::all(scene.masters).without(sent);
-            scene.ask(missing, round, Ask::Prepare { key: place.key.clone(), ballot });
+            let prepare = Ask::Prepare { key: place.key.clone(), ballot };
+            scene.ask(missing, round, prepare, place.hash);
         }
     }
 }

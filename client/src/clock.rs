@@ -4,16 +4,18 @@
 //! Linux, `CLOCK_MONOTONIC` on macOS, which counts through sleep there. Timers of tokio stand still in suspend,
 //! so whoever waits for a reading looks at the clock again at least once a second.
 
+#[cfg(madsim)]
+pub mod simulated;
+
 use std::time::Duration;
 
 pub use leasehold_core::Instant;
 use leasehold_core::Span;
-use rustix::time::{ClockId, clock_gettime};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const CLOCK: ClockId = ClockId::Boottime;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const CLOCK: ClockId = ClockId::Monotonic;
+#[cfg(not(madsim))]
+use self::machine::reading;
+#[cfg(madsim)]
+use self::simulated::reading;
 
 /// The longest time for which a sleeper relies on tokio's timers alone.
 const LONGEST_NAP: Span = Span::from_secs(1);
@@ -26,10 +28,7 @@ const LONGEST_NAP: Span = Span::from_secs(1);
 /// ```
 #[must_use]
 pub fn now() -> Instant {
-    let time = clock_gettime(CLOCK);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let micros = u64::try_from(time.tv_nsec / 1_000).unwrap_or(0);
-    Instant::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros))
+    reading()
 }
 
 /// Returns once [`now`] has reached `when`; after a suspend, at most a second late.
@@ -40,5 +39,23 @@ pub async fn sleep_until(when: Instant) {
             return;
         }
         tokio::time::sleep(Duration::from(left.min(LONGEST_NAP))).await;
+    }
+}
+
+#[cfg(not(madsim))]
+mod machine {
+    use leasehold_core::Instant;
+    use rustix::time::{ClockId, clock_gettime};
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const CLOCK: ClockId = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const CLOCK: ClockId = ClockId::Monotonic;
+
+    pub(super) fn reading() -> Instant {
+        let time = clock_gettime(CLOCK);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let micros = u64::try_from(time.tv_nsec / 1_000).unwrap_or(0);
+        Instant::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros))
     }
 }

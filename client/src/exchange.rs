@@ -231,7 +231,8 @@ impl Exchange {
             NotDone::Draining => (Reason::Draining, true),
             NotDone::Cancelled => (Reason::Cancelled, true),
             NotDone::TimedOut => (Reason::TooLate, false),
-            NotDone::NotFounded => (Reason::NotFounded, false),
+            // One that lost its node file knows of no cluster, whatever the others do.
+            NotDone::NotFounded => (Reason::NotFounded, self.untried()),
             NotDone::Limit(limit) => (limit.into(), false),
             NotDone::Changing => (Reason::Changing, false),
             NotDone::NotActive => (Reason::NotActive, true),

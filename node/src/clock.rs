@@ -3,6 +3,7 @@
 //! A value rather than functions, so that a simulation can give every node a clock of its own.
 
 use std::future::Future;
+#[cfg(not(madsim))]
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leasehold_client::clock;
@@ -27,10 +28,18 @@ impl Clock {
 
     /// The wall clock in microseconds since the Unix epoch; wrong ones cost retries, never safety.
     #[must_use]
+    #[cfg(not(madsim))]
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads clocks")]
     pub fn wall(self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         u64::try_from(since.as_micros()).unwrap_or(0)
+    }
+
+    /// The wall clock of a simulated machine.
+    #[must_use]
+    #[cfg(madsim)]
+    pub fn wall(self) -> u64 {
+        clock::simulated::wall()
     }
 
     /// Waits until this clock shows `at`.

@@ -1,7 +1,11 @@
 //! The driver's side of the connections of clients: who asked what, and the answers that wait for the end of a batch.
 
+// Whose order is the seed's on a simulated network.
+#[cfg(madsim)]
+use std::collections::HashMap;
 use std::sync::Arc;
 
+#[cfg(not(madsim))]
 use hashbrown::HashMap;
 use leasehold_core::wire::{Frame, NodeItem};
 use leasehold_core::{Instant, Limit, NotDone, Outcome, Span, Ticket};

@@ -191,14 +191,15 @@ impl Driver {
                 None => pending().await,
             }
         };
-        // A channel never closes before the driver ends: the server keeps a sender of each.
-        tokio::select! {
+        let taken = tokio::select! {
             biased;
-            _ = inputs.control.recv_many(&mut arrived.control, BATCH) => {}
-            _ = inputs.peers.recv_many(&mut arrived.peers, BATCH) => {}
-            _ = inputs.clients.recv_many(&mut arrived.clients, BATCH) => {}
-            () = due => {}
-        }
+            taken = inputs.control.recv_many(&mut arrived.control, BATCH) => taken,
+            taken = inputs.peers.recv_many(&mut arrived.peers, BATCH) => taken,
+            taken = inputs.clients.recv_many(&mut arrived.clients, BATCH) => taken,
+            () = due => 1,
+        };
+        // One that is closed is always ready, and the driver would go round and round.
+        debug_assert!(taken > 0, "the server keeps a sender of each channel until the driver ends");
         drain(&mut inputs.control, &mut arrived.control);
         drain(&mut inputs.peers, &mut arrived.peers);
         drain(&mut inputs.clients, &mut arrived.clients);

@@ -5,11 +5,16 @@
 //! replaced, because a vote may depend on it: that is for the operator to decide.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::TryLockError;
+#[cfg(not(madsim))]
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use leasehold_core::{NodeFile, NodeId, wire};
+
+#[cfg(madsim)]
+use crate::disk::{self as fs, File};
 
 /// The node file's name in the data directory.
 pub const FILE_NAME: &str = "node";

@@ -12,6 +12,7 @@ use leasehold_core::{Mark, NodeFile, Span};
 use tokio::sync::{Notify, mpsc};
 use tracing::{error, info};
 
+use crate::blocking;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::driver::Control;
@@ -114,8 +115,5 @@ pub(crate) async fn run(
 /// One write, on a thread that may block.
 async fn write(dir: &Arc<DataDir>, file: &NodeFile) -> io::Result<()> {
     let (dir, file) = (Arc::clone(dir), file.clone());
-    match tokio::task::spawn_blocking(move || dir.write(&file)).await {
-        Ok(result) => result,
-        Err(error) => Err(io::Error::other(error)),
-    }
+    blocking::run(move || dir.write(&file)).await.flatten()
 }

@@ -9,8 +9,14 @@
 //! One task, the `driver`, owns the core. Every connection has a task of its own that reads and writes in large
 //! pieces. Nothing else runs but the `keeper` of the node file.
 
+#![cfg_attr(
+    madsim,
+    expect(dead_code, reason = "what only HTTP uses has no user on a simulated network")
+)]
+
 mod amending;
 pub mod auth;
+mod blocking;
 mod budget;
 pub mod certs;
 mod clients;
@@ -19,12 +25,18 @@ mod cluster;
 pub mod config;
 pub mod counters;
 mod desk;
+#[cfg(madsim)]
+pub mod disk;
 mod driver;
 pub mod duration;
 mod file;
 mod founding;
 mod handshake;
+#[cfg(not(madsim))]
 pub mod http;
+#[cfg(madsim)]
+#[path = "http/absent.rs"]
+mod http;
 mod intake;
 mod keeper;
 mod links;

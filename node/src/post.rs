@@ -3,8 +3,12 @@
 //! Mail is carried at most once: nothing here sends anything again. Each piece is answered exactly once: by the receipt of
 //! whoever was handed it, by the end of the connection or link that it went over, or by time.
 
+// Whose order is the seed's on a simulated network.
+#[cfg(madsim)]
+use std::collections::HashMap;
 use std::collections::VecDeque;
 
+#[cfg(not(madsim))]
 use hashbrown::HashMap;
 use leasehold_core::{Instant, NodeId, Span};
 

@@ -10,6 +10,7 @@ use leasehold_core::Span;
 use tracing::{error, info};
 
 use crate::auth::{AuthError, Gate};
+use crate::blocking;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Counters;
@@ -86,7 +87,7 @@ pub(crate) async fn keep_fresh(secure: Arc<Secure>, clock: Clock) {
 /// Reads the files once, on a thread that may block. What is wrong now; what was wrong before is not said again.
 pub(crate) async fn look(secure: &Arc<Secure>, known: Vec<String>) -> Vec<String> {
     let reader = Arc::clone(secure);
-    let looking = tokio::task::spawn_blocking(move || reader.reload());
+    let looking = blocking::run(move || reader.reload());
     let wrong = looking.await.unwrap_or_else(|error| vec![error.to_string()]);
     for wrong in wrong.iter().filter(|wrong| !known.contains(wrong)) {
         secure.counters.reloads_failed.add(1);

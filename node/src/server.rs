@@ -8,10 +8,15 @@ use std::sync::{Arc, Mutex};
 
 use leasehold_core::wire::MAX_FRAME;
 use leasehold_core::{Boot, ClusterId, Member, Node, NodeFile, NodeId, Span, Status, Tally};
+#[cfg(madsim)]
+use madsim::rand::random;
+#[cfg(not(madsim))]
+use rand::random;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use crate::clients::ClientArrival;
 use crate::clock::Clock;
 use crate::config::{Address, Config};
 use crate::counters::Counters;
@@ -189,7 +194,7 @@ impl Server {
             dialled: AtomicU64::new(0),
         });
         let (alive, all_gone) = mpsc::channel(1);
-        let shared = (client_arrivals, Arc::clone(&counters), Arc::clone(&secure), alive);
+        let shared = (client_arrivals.clone(), Arc::clone(&counters), Arc::clone(&secure), alive);
         let client_context =
             Arc::new(clients::Context::new(clock, limits, (draw(), draw()), shared));
         let (closing, closing_seen) = watch::channel(false);
@@ -224,6 +229,7 @@ impl Server {
             secure,
             control,
             all_gone,
+            arrivals: client_arrivals,
             driver: Task::start(Driver::new(parts, now).run(inputs)),
             http_addr,
             closing,
@@ -248,6 +254,9 @@ pub struct Running {
     control: mpsc::Sender<Control>,
     /// Closed when the last connection of a client is gone.
     all_gone: mpsc::Receiver<()>,
+    /// Never used to send: the driver's channel stays open when nobody listens for clients any more.
+    #[expect(dead_code, reason = "that it is there is what counts")]
+    arrivals: mpsc::Sender<ClientArrival>,
     driver: Task,
     /// Ends first: whoever connects to a node that stops would have to go on at once.
     doors: Task,
@@ -435,10 +444,13 @@ fn bytes(limit: u32) -> usize {
 }
 
 /// A random number that nobody can guess.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a boot, an incarnation and a cluster get their identity here"
+#[cfg_attr(
+    not(madsim),
+    expect(
+        clippy::disallowed_methods,
+        reason = "a boot, an incarnation and a cluster get their identity here"
+    )
 )]
 fn draw() -> u64 {
-    rand::random()
+    random()
 }

@@ -2,9 +2,8 @@
 
 use leasehold_core::{Lag, NodeId, Standing, Token};
 
-use crate::check::{self, linear};
+use crate::check;
 use crate::dice::Stream;
-use crate::history::Verdict;
 use crate::host::Host;
 use crate::marks::Mark;
 use crate::scenario::MS;
@@ -126,35 +125,20 @@ impl World<'_> {
         if !in_contract {
             self.counts.meet(Mark::OutOfContract);
         }
-        let beliefs = check::exclusion::check(&self.history.beliefs, &mut found);
-        self.counts.add(Mark::BeliefsJudged, beliefs);
-        let mut by_key = vec![Vec::new(); self.plan.keys];
-        for (index, op) in self.history.ops.iter().enumerate() {
-            if op.verdict != Verdict::Nothing {
-                by_key[op.key].push(index);
-            }
-        }
-        for of_key in &by_key {
-            let tokens = check::tokens::check(&self.history.ops, of_key, &mut found);
-            self.counts.add(Mark::TokensJudged, tokens);
-            let once = check::once::check(&self.history.ops, of_key, &mut found);
-            self.counts.add(Mark::RepeatsJudged, once.repeats);
-            self.counts.add(Mark::AppliedAgain, once.again);
-            if !in_contract || self.hasty {
-                // Leases that end too early fit no order, and nobody promised otherwise.
-                continue;
-            }
-            // A sample, by seed: what it costs must not be what a campaign costs.
-            if self.plan.seed.is_multiple_of(SAMPLE)
-                && let Some(judged) = check::second::check(&self.history.ops, of_key, &mut found)
-            {
-                self.counts.add(Mark::SecondOpinions, judged);
-            }
-            match linear::check(&self.history.ops, of_key, &mut found) {
-                linear::Judgement::Fits(count) => self.counts.add(Mark::OrdersJudged, count),
-                linear::Judgement::Broken => {}
-                linear::Judgement::GaveUp => self.counts.meet(Mark::OrdersGivenUp),
-            }
+        // A sample, by seed: what it costs must not be what a campaign costs.
+        let second = self.plan.seed.is_multiple_of(SAMPLE);
+        let scope = check::Scope { orders: in_contract && !self.hasty, second };
+        let judged = check::all(&self.history, self.plan.keys, scope, &mut found);
+        for (mark, count) in [
+            (Mark::BeliefsJudged, judged.beliefs),
+            (Mark::TokensJudged, judged.tokens),
+            (Mark::RepeatsJudged, judged.repeats),
+            (Mark::AppliedAgain, judged.again),
+            (Mark::SecondOpinions, judged.second),
+            (Mark::OrdersJudged, judged.orders),
+            (Mark::OrdersGivenUp, judged.given_up),
+        ] {
+            self.counts.add(mark, count);
         }
         for violation in found {
             self.violate(violation.rule, violation.story);

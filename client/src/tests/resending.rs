@@ -150,6 +150,29 @@ async fn a_node_without_quorum_sends_the_client_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_node_that_knows_of_no_cluster_does_not_speak_for_the_others() {
+    let (a, b) = (Server::new(1).await, Server::new(2).await);
+    let script = async {
+        let mut at_a = a.welcome(vec![]).await;
+        let mut at_b = b.welcome(vec![]).await;
+        answer_next(&mut at_a, Outcome::NotDone(NotDone::NotFounded)).await;
+        answer_next(&mut at_b, Outcome::Done(done(7))).await;
+        answer_next(&mut at_a, Outcome::NotDone(NotDone::NotFounded)).await;
+        answer_next(&mut at_b, Outcome::NotDone(NotDone::NotFounded)).await;
+    };
+    let work = async {
+        let endpoints = [a.address.as_str(), b.address.as_str()];
+        let client = crate::Client::connect(endpoints, options()).await.unwrap();
+        client.reaches(a.id, &a.address).await;
+        client.reaches(b.id, &b.address).await;
+        assert_eq!(client.lock("k").await.unwrap().token(), Token(7));
+        let lock = client.lock("l").await.map(drop);
+        assert_eq!(lock, Err(Error::NotDone(Reason::NotFounded)));
+    };
+    tokio::join!(work, script);
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_is_cleared_up_by_asking_again() {
     let server = Server::new(1).await;
     let script = async {

@@ -6,6 +6,8 @@ pub mod once;
 pub mod second;
 pub mod tokens;
 
+use crate::history::{History, Verdict};
+
 /// The name of guarantee 1.
 pub const EXCLUSION: &str = "mutual exclusion";
 
@@ -32,6 +34,65 @@ pub struct Violation {
     pub rule: &'static str,
     /// How, in a sentence.
     pub story: String,
+}
+
+/// How much of a history is to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// Whether operations are to fit an order. Leases that end too early fit none, and where clocks do not keep to their
+    /// bound nobody promised otherwise.
+    pub orders: bool,
+    /// Whether a second opinion is wanted where a key's history is short enough.
+    pub second: bool,
+}
+
+/// How much the judges had to judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Pairs of beliefs.
+    pub beliefs: u64,
+    /// Acquisitions whose token was compared.
+    pub tokens: u64,
+    /// Sendings of an operation that had been sent before.
+    pub repeats: u64,
+    /// Locks of which two sendings acquired the key.
+    pub again: u64,
+    /// Operations that were put in order.
+    pub orders: u64,
+    /// Searches for an order that were given up.
+    pub given_up: u64,
+    /// Operations that the second checker put in order as well.
+    pub second: u64,
+}
+
+/// Has all judges look at a history of so many keys.
+pub fn all(history: &History, keys: usize, scope: Scope, found: &mut Vec<Violation>) -> Judged {
+    let beliefs = exclusion::check(&history.beliefs, found);
+    let mut judged = Judged { beliefs, ..Judged::default() };
+    let mut by_key = vec![Vec::new(); keys];
+    for (index, op) in history.ops.iter().enumerate() {
+        if op.verdict != Verdict::Nothing {
+            by_key[op.key].push(index);
+        }
+    }
+    for of_key in &by_key {
+        judged.tokens += tokens::check(&history.ops, of_key, found);
+        let once = once::check(&history.ops, of_key, found);
+        judged.repeats += once.repeats;
+        judged.again += once.again;
+        if !scope.orders {
+            continue;
+        }
+        if scope.second {
+            judged.second += second::check(&history.ops, of_key, found).unwrap_or(0);
+        }
+        match linear::check(&history.ops, of_key, found) {
+            linear::Judgement::Fits(count) => judged.orders += count,
+            linear::Judgement::Broken => {}
+            linear::Judgement::GaveUp => judged.given_up += 1,
+        }
+    }
+    judged
 }
 
 #[cfg(test)]

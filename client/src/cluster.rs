@@ -127,8 +127,11 @@ impl Cluster {
         lock_up(&self.state).topology.clone()
     }
 
-    /// A lock was granted that nobody awaits.
+    /// A lock was granted that nobody awaits, unless it is what the caller has.
     pub(crate) fn give_back(&self, orphan: Orphan, token: Token) {
+        if orphan.kept == Some(token) {
+            return;
+        }
         // Without a receiver the client has ended, and with it its connections, which tells the nodes.
         drop(self.orphans.send((orphan, token)));
     }

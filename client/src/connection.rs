@@ -232,9 +232,16 @@ impl Connection {
         true
     }
 
-    /// The call has been answered elsewhere; whatever this node says about it no longer matters.
-    pub(crate) fn forget(&self, call: u64) {
-        lock_up(&self.calls).pending.remove(&call);
+    /// The call has been answered elsewhere. What this node says about it no longer matters, unless it grants a lock a
+    /// second time, which is given back then.
+    pub(crate) fn forget(&self, call: u64, orphan: Option<Orphan>) {
+        let mut calls = lock_up(&self.calls);
+        if let (Some(mut pending), Some(orphan)) = (calls.pending.remove(&call), orphan)
+            && pending.written
+        {
+            pending.waiter = Waiter::Orphaned(orphan);
+            calls.pending.insert(call, pending);
+        }
     }
 
     /// Carries requests and answers until the connection ends, and says why it did.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_core::{Instant, NodeId, NotDone, Outcome, Span};
+use leasehold_core::{Instant, NodeId, NotDone, Outcome, Span, Token};
 
 use crate::backoff::Backoff;
 use crate::clock;
@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 use crate::connection::{Arrival, Connection};
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::mailbox::Mailbox;
-use crate::question::{Question, Reply};
+use crate::question::{Orphan, Question, Reply};
 
 /// A conclusive answer.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ pub(crate) struct Exchange {
     tried: Vec<NodeId>,
     /// Why the last node could not.
     reason: Option<Reason>,
-    /// The caller has what the operation brought about, so that no sending of it is to be undone.
-    delivered: bool,
+    /// The caller has what the operation brought about, with this token. That is not to be undone.
+    delivered: Option<Token>,
 }
 
 /// What one arrival means for the call.
@@ -72,7 +72,7 @@ impl Exchange {
             doubt: None,
             tried: Vec::new(),
             reason: None,
-            delivered: false,
+            delivered: None,
         }
     }
 
@@ -92,9 +92,9 @@ impl Exchange {
                 None => break self.expired(),
             }
         };
-        self.delivered = verdict
-            .as_ref()
-            .is_ok_and(|answered| matches!(answered.reply, Reply::Outcome(Outcome::Done(_))));
+        if let Ok(Answered { reply: Reply::Outcome(Outcome::Done(done)), .. }) = &verdict {
+            self.delivered = Some(done.token);
+        }
         verdict
     }
 
@@ -290,20 +290,19 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        let orphan = self.question.orphan().map(|orphan| Orphan { kept: self.delivered, ..orphan });
         for (call, connection) in &self.open {
-            if self.delivered {
-                connection.forget(*call);
+            if self.delivered.is_some() {
+                // Not cancelled: the node would undo what another sending brought about.
+                connection.forget(*call, orphan.clone());
             } else {
-                connection.abandon(*call, self.question.orphan());
+                connection.abandon(*call, orphan.clone());
             }
-        }
-        if self.delivered {
-            return;
         }
         // What arrived between the last look and now.
         while let Some(arrival) = self.mailbox.try_take() {
             if let Arrival::Reply { reply: Reply::Outcome(Outcome::Done(done)), .. } = arrival
-                && let Some(orphan) = self.question.orphan()
+                && let Some(orphan) = orphan.clone()
             {
                 self.cluster.give_back(orphan, done.token);
             }

@@ -106,7 +106,7 @@ async fn ask(
         arrival = mailbox.take() => Some(arrival),
         () = clock::sleep_until(deadline) => None,
     };
-    connection.forget(call);
+    connection.forget(call, None);
     match arrival {
         Some(Arrival::Reply { reply, .. }) => Ok(reply),
         Some(Arrival::Lost { .. } | Arrival::TooLarge { .. }) => Err(Cause::Closed),

@@ -201,7 +201,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if !self.kept {
-            let orphan = Orphan { key: self.key.clone(), id: self.id };
+            let orphan = Orphan { key: self.key.clone(), id: self.id, kept: None };
             self.cluster.give_back(orphan, self.token);
         }
     }

@@ -3,7 +3,7 @@
 use leasehold_core::wire::ClientItem;
 use leasehold_core::{
     Action, Address, Amendment, Bytes, Cursor, Delivery, Holder, Instant, Key, KeyRequest, OpId,
-    Outcome, Owner, Page, Span, Status, Waiting,
+    Outcome, Owner, Page, Span, Status, Token, Waiting,
 };
 
 use crate::identity;
@@ -87,6 +87,8 @@ pub(crate) struct Orphan {
     pub(crate) key: Key,
     /// The last step of the chain that was sent.
     pub(crate) id: OpId,
+    /// The ownership that the caller has all the same, from another sending.
+    pub(crate) kept: Option<Token>,
 }
 
 /// Until when a node may take its time for what is to be over by `deadline`.
@@ -229,7 +231,7 @@ impl Question {
     pub(crate) fn orphan(&self) -> Option<Orphan> {
         match self {
             Self::Key { key, action: Action::Lock { id, .. }, .. } => {
-                Some(Orphan { key: key.clone(), id: *id })
+                Some(Orphan { key: key.clone(), id: *id, kept: None })
             }
             Self::Key { .. }
             | Self::Local(_)
@@ -243,8 +245,8 @@ impl Question {
 }
 
 impl Orphan {
-    /// The step that releases it.
-    pub(crate) const fn release_id(&self) -> OpId {
-        identity::next_step(self.id)
+    /// The step that releases it. The caller of one that is kept goes on with the chain.
+    pub(crate) fn release_id(&self) -> OpId {
+        if self.kept.is_some() { identity::new_chain() } else { identity::next_step(self.id) }
     }
 }

@@ -76,8 +76,10 @@ impl DivCeilBy for i128 {
     }
 }
 
+/// Rounded down, as readings are: a clock shows a microsecond from when it has passed.
 fn scaled(span: i64, ppm: i64) -> i64 {
-    i64::try_from(i128::from(span) * i128::from(ppm) / 1_000_000).unwrap_or(0)
+    let parts = i128::from(span) * i128::from(ppm);
+    i64::try_from(parts.div_euclid(1_000_000)).unwrap_or(0)
 }
 
 fn wide(time: u64) -> i64 {

@@ -10,7 +10,7 @@ mod cluster;
 mod record;
 
 use cluster::{Cluster, LEASE, Name};
-use leasehold_core::{Action, Owner, Span};
+use leasehold_core::{Action, Span};
 use record::{Kind, Record, nanos};
 
 const FEW: u64 = 1_000;
@@ -26,14 +26,9 @@ fn resident() -> f64 {
     pages.unwrap_or(f64::NAN) * 4_096.0
 }
 
-/// Nanoseconds per operation of `work`, which gets `BATCH` keys from all over the table and does all with each of them, in so
-/// many `passes`. Virtual time passes every thousand operations, so that few keys are met again while their last write is remembered:
-/// the same work, however many leases there are.
-fn time<const PASSES: usize>(
-    cluster: &mut Cluster,
-    leases: u64,
-    mut work: impl FnMut(&mut Cluster, &Name, usize),
-) -> f64 {
+/// Nanoseconds per operation of `work`, which gets keys from all over the table. Virtual time passes every thousand
+/// operations, so that few keys are met again while their last write is remembered: the same work, however many leases there are.
+fn time(cluster: &mut Cluster, leases: u64, mut work: impl FnMut(&mut Cluster, &Name)) -> f64 {
     let mut times = Vec::new();
     for batch in 0..BATCHES {
         if batch.is_multiple_of(15) {
@@ -43,11 +38,9 @@ fn time<const PASSES: usize>(
         let names: Vec<Name> =
             (batch * BATCH..(batch + 1) * BATCH).map(|run| Name::new(spread(run))).collect();
         let start = nanos();
-        for pass in 0..PASSES {
-            names.iter().for_each(|name| work(cluster, name, pass));
-            cluster.settle();
-        }
-        times.push((nanos() - start) / (BATCH * PASSES as u64) as f64);
+        names.iter().for_each(|name| work(cluster, name));
+        cluster.settle();
+        times.push((nanos() - start) / BATCH as f64);
     }
     // The fastest tenth: the slow ones tell more of this machine's other work than of this one.
     times.sort_by(f64::total_cmp);
@@ -58,7 +51,6 @@ struct Figures {
     bytes: f64,
     extend: f64,
     read: f64,
-    renew: f64,
     idle: f64,
 }
 
@@ -84,22 +76,12 @@ fn measure(leases: u64) -> Figures {
     cluster.idle(cluster.now + 20_000_000, |wake| wake());
     let idle = (nanos() - start) / 20.0;
     let mut step = 0;
-    let extend = time::<1>(&mut cluster, leases, |cluster, name, _| {
+    let extend = time(&mut cluster, leases, |cluster, name| {
         step += 1;
         cluster.extend(name, step);
     });
-    let read = time::<1>(&mut cluster, leases, |cluster, name, _| cluster.act(name, Action::Read));
-    // Given up and locked again at once: the key stays among the others.
-    let renew = time::<2>(&mut cluster, leases, |cluster, name, pass| {
-        step += 1;
-        if pass == 0 {
-            let (id, owner) = (name.id(step), Owner::default());
-            cluster.act(name, Action::Release { id, owner });
-        } else {
-            cluster.lock(name, step.next_multiple_of(1_000), LEASE);
-        }
-    });
-    Figures { bytes, extend, read, renew, idle }
+    let read = time(&mut cluster, leases, |cluster, name| cluster.act(name, Action::Read));
+    Figures { bytes, extend, read, idle }
 }
 
 /// The longest that any input waits for a node while a million leases end within one second, and what their end costs in all.
@@ -131,12 +113,7 @@ fn main() {
     let few = measure(FEW);
     let many = measure(MANY);
     record.add("bytes per lease and master, 1,000,000", Kind::Count, many.bytes, "");
-    let operations = [
-        ("extend", few.extend, many.extend),
-        ("read", few.read, many.read),
-        ("release, lock", few.renew, many.renew),
-    ];
-    for (name, few, many) in operations {
+    for (name, few, many) in [("extend", few.extend, many.extend), ("read", few.read, many.read)] {
         record.add(&format!("{name}, ns, 1,000 leases"), Kind::Time, few, "");
         let misses = (many - few) / record.memory / 3.0;
         let note =

@@ -234,7 +234,8 @@ impl Worker {
     /// Releases what is held. What fails ends by itself.
     async fn tidy(&mut self) {
         for lease in self.leases.drain(..).chain([self.held.take()]).flatten() {
-            if lease.release().await.is_err() {
+            // One that was lost says nothing of the others.
+            if !matches!(lease.release().await, Ok(_) | Err(Error::Refused(_))) {
                 return;
             }
         }

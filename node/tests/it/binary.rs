@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -144,11 +145,15 @@ pub(crate) fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(String::from).collect()
 }
 
-/// Ports on loopback that nobody has at the moment.
+/// Ports on loopback that nobody has. Each is given once, and they are below those that the system gives to connections and
+/// to whoever asks for any: so nobody takes one before it is used.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let taken: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    taken.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    const FIRST: u32 = 16_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97);
+    let next = || begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % FIRST + FIRST;
+    let ports = std::iter::repeat_with(next).map(|port| u16::try_from(port).unwrap());
+    ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
 }
 
 /// Writes a file, and gives back its path.

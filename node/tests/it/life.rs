@@ -8,6 +8,7 @@ use std::time::Duration;
 use leasehold_client::{Call, Client, Error, Lease, Options, Owner, Span, Tls, clock};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio::time::interval;
 
 use super::secure::{signal, wait_for};
 use super::trio::{NAMES, Trio, standing};
@@ -114,11 +115,12 @@ impl Caller {
         };
         let token = self.until_done("the first lock", lock).await?.token();
         let owner = Owner { value: None, token: Some(token) };
+        let mut rate = interval(Duration::from_millis(20));
         while self.goes_on() {
+            rate.tick().await;
             let extend =
                 |client: &Client| client.extend(key.as_str(), owner.clone(), TTL).into_future();
             self.until_done("an extension", extend).await?;
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let read = |client: &Client| -> Call<_> {
             let (client, key) = (client.clone(), key.clone());
@@ -136,7 +138,9 @@ impl Caller {
     /// A sending that lay in the buffers of a node that stood still may be granted when nobody awaits it any more. It is
     /// released at once, and until then in the way of the next lock.
     async fn cycle(self, key: String) -> Result<(), String> {
+        let mut rate = interval(Duration::from_millis(5));
         while self.goes_on() {
+            rate.tick().await;
             let lock = |client: &Client| -> Call<Lease> {
                 Box::pin(client.lock(key.as_str()).value("me").ttl(TTL).lease())
             };
@@ -144,7 +148,7 @@ impl Caller {
                 match self.until_done("a lock", lock).await {
                     Err(why) if why.contains("refused: held by me") && self.goes_on() => {
                         self.again.fetch_add(1, Ordering::Relaxed);
-                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        tokio::task::yield_now().await;
                     }
                     lease => break lease?,
                 }
@@ -157,7 +161,6 @@ impl Caller {
             let release =
                 |client: &Client| client.release(key.as_str(), owner.clone()).into_future();
             self.until_done("a release", release).await?;
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }

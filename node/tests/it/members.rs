@@ -17,7 +17,7 @@ fn is(said: &Said, name: &str, role: &str, standing: &str) -> bool {
 }
 
 /// Writes the configuration and certificate of a node that is no member yet. Returns where it listens for nodes.
-fn newcomer(trio: &Trio, name: &str) -> String {
+pub(crate) fn newcomer(trio: &Trio, name: &str) -> String {
     run(&["certs", "--out", &trio.path("certs"), "--node", name]);
     let ports = free_ports(2);
     let (client, peer) = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::binary::{Said, free_ports, write};
+use super::binary::Said;
+use super::members::newcomer;
 use super::raw::until;
 use super::secure::signal;
-use super::trio::{TIMING, Trio, run};
+use super::trio::Trio;
 use super::web::{Answer, Web};
 
 /// What a node says of another one.
@@ -29,15 +30,6 @@ async fn change(web: &mut Web, path: &str, asked: Value) -> Answer {
         (answer.status == 200).then_some(answer)
     })
     .await
-}
-
-fn newcomer(trio: &Trio, name: &str) -> String {
-    run(&["certs", "--out", &trio.path("certs"), "--node", name]);
-    let ports = free_ports(2);
-    let (client, peer) = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
-    let text = trio.text(name, &client, &peer, "", TIMING);
-    write(trio.folder(), &format!("{name}.toml"), &text);
-    peer
 }
 
 /// What makes no sense is refused in words, and changes nothing.

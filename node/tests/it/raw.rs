@@ -21,11 +21,12 @@ const FOREVER: Duration = Duration::from_secs(30);
 /// Waits until `look` finds something.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
         loop {
+            looks.tick().await;
             if let Some(found) = look().await {
                 return found;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     match tokio::time::timeout(FOREVER, looking).await {

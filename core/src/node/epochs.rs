@@ -188,7 +188,10 @@ impl Node {
         let file = self.disk.file();
         let known = file.config.as_ref().map_or(Epoch(0), |known| known.epoch);
         let founded = self.sync.is_founded();
-        let named = config.members().any(|member| member.id == self.peers.me);
+        // A master that missed all of the epoch before is named as one of those who are taken over from. Without votes to lose,
+        // it is as good a source as any.
+        let (me, missed) = (self.peers.me, config.before.contains(&self.peers.me));
+        let named = missed || config.members().any(|member| member.id == me);
         let stranger = (founded && file.cluster != Some(cluster)) || (!founded && !named);
         // How the first masters begin to vote is the founding's business.
         let first = config.epoch == Epoch(1) && config.master(self.peers.me).is_some();

@@ -5,6 +5,8 @@
 //! client. A client that does not read its answers is disconnected, and so is one that says nothing whole for a while.
 //! The driver's side is [`desk`](crate::desk).
 //!
+//! Until it is known who it is, a connection is looked after on the [`porch`](crate::porch).
+//!
 //! Who the client is, and what it may do, is decided here ([`auth`](crate::auth), [`rights`](crate::rights)): what it has no
 //! right to reaches the driver as a refusal to be answered.
 //!
@@ -30,8 +32,10 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::intake::Intake;
+use crate::lobby::{Lobby, Stranger, Unmet};
 use crate::origin::Origin;
 use crate::outbox;
+use crate::porch::Inside;
 use crate::quiet::Quiet;
 use crate::rights;
 use crate::room::Room;
@@ -40,6 +44,8 @@ use crate::stream::Stream;
 
 /// TLS and the hello take no longer.
 const HANDSHAKE: Span = Span::from_secs(5);
+/// Connections that have not said yet whose they are.
+const STRANGERS: usize = 2_048;
 /// The largest hello, in bytes.
 const HELLO: usize = 16 << 10;
 /// A write that makes no progress for so long ends the connection.
@@ -136,8 +142,9 @@ impl Context {
     }
 }
 
-/// Accepts connections of clients for ever.
-pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
+/// Accepts connections of clients for ever, and brings inside those that are welcome.
+pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener, inside: Inside) {
+    let lobby = Lobby::new("clients", STRANGERS, context.clock, &context.counters);
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -152,33 +159,60 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
             context.warn(address, "there are as many connections as limits.connections or limits.connections_per_address allows");
             continue;
         };
-        let (context, connection) = (Arc::clone(&context), context.name_connection());
+        let Some(stranger) = lobby.enter(address.ip()) else { continue };
+        let (context, lobby, inside) = (Arc::clone(&context), Arc::clone(&lobby), inside.clone());
         tokio::spawn(async move {
-            if let Err(reason) = serve(&context, stream, address, connection).await {
-                debug!(%address, "a client's connection ended: {reason}");
+            let mut greeted = match meet(&context, stream, address, stranger).await {
+                Ok(greeted) => greeted,
+                Err(reason) => return ended(address, &reason),
+            };
+            lobby.remember(address.ip());
+            if let Err(error) = inside.bring(&mut greeted.stream) {
+                return ended(address, &words(error));
             }
-            drop(place);
+            inside.spawn(async move {
+                let connection = context.name_connection();
+                if let Err(reason) = serve(&context, greeted, address, connection).await {
+                    ended(address, &reason);
+                }
+                drop(place);
+            });
         });
+    }
+}
+
+fn ended(address: SocketAddr, reason: &str) {
+    debug!(%address, "a client's connection ended: {reason}");
+}
+
+/// Finds out who it is.
+async fn meet(
+    context: &Context,
+    stream: TcpStream,
+    address: SocketAddr,
+    stranger: Stranger,
+) -> Result<Greeted, String> {
+    stream.set_nodelay(true).map_err(words)?;
+    match stranger.meet(HANDSHAKE, greet(context, stream, address)).await {
+        Ok(greeted) => greeted,
+        Err(Unmet::Late) => {
+            let why = "no TLS and no hello in time";
+            context.counters.clients_dropped.add(1);
+            context.warn(address, why);
+            Err(why.into())
+        }
+        Err(Unmet::ShownOut) => Err("others needed its place".into()),
     }
 }
 
 /// One connection, from its hello to its end.
 async fn serve(
     context: &Context,
-    stream: TcpStream,
+    greeted: Greeted,
     address: SocketAddr,
     connection: u64,
 ) -> Result<(), String> {
-    stream.set_nodelay(true).map_err(words)?;
-    let mut intake = Intake::new();
-    let greeted = context.clock.limit(HANDSHAKE, greet(context, stream, address, &mut intake));
-    let greeted = greeted.await.unwrap_or_else(|| {
-        let why = "no TLS and no hello in time";
-        context.counters.clients_dropped.add(1);
-        context.warn(address, why);
-        Err(why.into())
-    });
-    let Greeted { mut stream, version, pass } = greeted?;
+    let Greeted { mut stream, mut intake, version, pass } = greeted;
     let share = Share::of(Arc::clone(&context.budget));
     let (sender, mut outbox) = outbox::outbox(context.queue, Some(share));
     let connected = ClientArrival::Connected { connection, version, sender };
@@ -199,6 +233,8 @@ async fn serve(
 /// A client that was let in.
 struct Greeted {
     stream: Stream,
+    /// What it said after its hello.
+    intake: Intake,
     version: u16,
     pass: Pass,
 }
@@ -208,8 +244,8 @@ async fn greet(
     context: &Context,
     stream: TcpStream,
     address: SocketAddr,
-    intake: &mut Intake,
 ) -> Result<Greeted, String> {
+    let mut intake = Intake::new();
     let mut stream = match &context.secure.tls {
         None => Stream::Plain(stream),
         Some(tls) => tls.accept_client(stream).await.map_err(|error| {
@@ -219,7 +255,7 @@ async fn greet(
             why
         })?,
     };
-    let hello = first(context, &mut stream, intake).await?;
+    let hello = first(context, &mut stream, &mut intake).await?;
     let Some(version) = VERSIONS.common(hello.versions) else {
         let why = format!(
             "this node speaks protocol versions {} to {} and the client {} to {}; upgrade the older one",
@@ -231,7 +267,7 @@ async fn greet(
         return Err(why);
     };
     match context.secure.gate.admit(hello.credential.as_deref()) {
-        Ok(pass) => Ok(Greeted { stream, version, pass }),
+        Ok(pass) => Ok(Greeted { stream, intake, version, pass }),
         Err(why) => {
             context.counters.clients_refused.add(1);
             context.warn(address, &why);

@@ -42,6 +42,23 @@ impl Clock {
         clock::simulated::wall()
     }
 
+    /// The processor time that this thread has had so far.
+    #[must_use]
+    #[cfg(not(madsim))]
+    pub(crate) fn worked(self) -> Span {
+        use rustix::time::{ClockId, clock_gettime};
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        let seconds = Span::from_secs(u64::try_from(time.tv_sec).unwrap_or(0));
+        seconds.plus(Span::from_micros(u64::try_from(time.tv_nsec / 1_000).unwrap_or(0)))
+    }
+
+    /// In a simulation, work takes no time.
+    #[must_use]
+    #[cfg(madsim)]
+    pub(crate) fn worked(self) -> Span {
+        Span::ZERO
+    }
+
     /// Waits until this clock shows `at`.
     pub async fn sleep_until(self, at: Instant) {
         clock::sleep_until(at).await;

@@ -35,6 +35,8 @@ pub struct Counters {
     pub clients_dropped: Counter,
     /// Connections that were turned away because there were too many.
     pub connections_refused: Counter,
+    /// Times that a handshake had to wait, because strangers took as much of the processor as they may.
+    pub handshakes_delayed: Counter,
     /// Clients that were turned away because this node does not know them.
     pub clients_refused: Counter,
     /// Requests of clients that lacked the right.

@@ -1,13 +1,14 @@
 //! A node of a Leasehold cluster: everything around the protocol's core that touches the world.
 //!
 //! ```text
-//!  clients ──▶ clients ──▶ ┌────────┐ ──▶ links ──▶ peers ──▶ other nodes
-//!          ◀── desk    ◀── │ driver │
-//!  other nodes ─▶ peers ─▶ └────────┘ ──▶ keeper ──▶ file
+//!  clients ──▶ porch ──▶ clients ──▶ ┌────────┐ ──▶ links ──▶ peers ──▶ other nodes
+//!                    ◀── desk    ◀── │ driver │
+//!  other nodes ▶ porch ──▶ peers ──▶ └────────┘ ──▶ keeper ──▶ file
 //! ```
 //!
 //! One task, the `driver`, owns the core. Every connection has a task of its own that reads and writes in large
-//! pieces. Nothing else runs but the `keeper` of the node file.
+//! pieces. Nothing else runs but the `keeper` of the node file. Whoever has not said yet who they are is met on another thread, the
+//! `porch`, and so is HTTP.
 
 #![cfg_attr(
     madsim,
@@ -41,11 +42,13 @@ mod intake;
 mod keeper;
 mod links;
 mod lobby;
+mod meter;
 pub mod metrics;
 pub mod names;
 mod origin;
 mod outbox;
 mod peers;
+mod porch;
 mod post;
 mod quiet;
 mod rights;

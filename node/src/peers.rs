@@ -3,6 +3,8 @@
 //! Every node dials every other one and sends on the connection it dialled; on one it accepted it only listens. So
 //! there is nothing to agree on between the two connections of a pair, and each is judged for itself
 //! ([`handshake`](crate::handshake)). The driver's side is [`links`](crate::links).
+//!
+//! Whoever dials is met on the [`porch`](crate::porch), those first at whose address a node was found before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +25,9 @@ use crate::counters::Counters;
 use crate::driver::Control;
 use crate::handshake::{Identity, Known};
 use crate::intake::Intake;
-use crate::lobby::{Lobby, Stranger};
+use crate::lobby::{Lobby, Stranger, Unmet};
 use crate::outbox;
+use crate::porch::Inside;
 use crate::quiet::Quiet;
 use crate::secure::Secure;
 use crate::stream::{self, Stream};
@@ -62,6 +65,8 @@ pub(crate) struct Context {
     pub(crate) control: mpsc::Sender<Control>,
     pub(crate) arrivals: mpsc::Sender<PeerArrival>,
     pub(crate) counters: Arc<Counters>,
+    /// Where those wait who dialled and have not said who they are.
+    pub(crate) lobby: Arc<Lobby>,
     /// Bytes that may wait for one peer.
     pub(crate) queue: usize,
     pub(crate) seed: u64,
@@ -69,7 +74,32 @@ pub(crate) struct Context {
     pub(crate) dialled: AtomicU64,
 }
 
+type Shared = (mpsc::Sender<Control>, mpsc::Sender<PeerArrival>, Arc<Counters>, Arc<Secure>);
+
 impl Context {
+    pub(crate) fn new(
+        clock: Clock,
+        identity: Identity,
+        queue: usize,
+        seed: u64,
+        (control, arrivals, counters, secure): Shared,
+    ) -> Self {
+        let lobby = Lobby::new("nodes", STRANGERS, clock, &counters);
+        Self {
+            clock,
+            identity: Mutex::new(identity),
+            secure,
+            knocks: Mutex::default(),
+            control,
+            arrivals,
+            counters,
+            lobby,
+            queue,
+            seed,
+            dialled: AtomicU64::new(0),
+        }
+    }
+
     pub(crate) fn identity(&self) -> MutexGuard<'_, Identity> {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,65 +120,81 @@ impl Context {
     }
 }
 
-/// Accepts connections of peers for ever.
-pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
+/// Accepts connections of peers for ever, and brings inside those of nodes of this cluster.
+pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener, inside: Inside) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let lobby = Lobby::new(STRANGERS);
     let quiet = Arc::new(Mutex::new(Quiet::default()));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "cannot accept a peer");
                 context.clock.sleep(FIRST_PAUSE).await;
                 continue;
             }
         };
-        let stranger = lobby.enter();
+        let Some(stranger) = context.lobby.enter(address.ip()) else { continue };
         let (context, quiet, room) = (Arc::clone(&context), Arc::clone(&quiet), Arc::clone(&room));
-        tokio::spawn(async move {
-            if let Err(reason) = receive(&context, stream, stranger, &room).await {
-                let now = context.clock.now();
-                if quiet.lock().unwrap_or_else(PoisonError::into_inner).lets(now, &reason) {
-                    warn!("a connection of a peer ended: {reason}");
-                }
+        let inside = inside.clone();
+        let ended = move |context: &Context, reason: String| {
+            let now = context.clock.now();
+            if quiet.lock().unwrap_or_else(PoisonError::into_inner).lets(now, &reason) {
+                warn!("a connection of a peer ended: {reason}");
             }
+        };
+        tokio::spawn(async move {
+            let mut welcomed = match meet(&context, stream, stranger).await {
+                Ok(Some(welcomed)) => welcomed,
+                Ok(None) => return,
+                Err(reason) => return ended(&context, reason),
+            };
+            context.lobby.remember(address.ip());
+            let Ok(place) = room.try_acquire_owned() else {
+                context.counters.connections_refused.add(1);
+                let reason = "there are as many connections of nodes as there may be";
+                return ended(&context, reason.into());
+            };
+            if let Err(error) = inside.bring(&mut welcomed.stream) {
+                return ended(&context, words(error));
+            }
+            inside.spawn(async move {
+                if let Err(reason) = receive(&context, welcomed).await {
+                    ended(&context, reason);
+                }
+                drop(place);
+            });
         });
     }
 }
 
-/// One accepted connection, from its hello to its end.
-async fn receive(
+/// Finds out who it is, unless others need its place.
+async fn meet(
     context: &Context,
     stream: TcpStream,
-    mut stranger: Stranger,
-    room: &Semaphore,
-) -> Result<(), String> {
+    stranger: Stranger,
+) -> Result<Option<Welcomed>, String> {
     stream.set_nodelay(true).map_err(words)?;
-    let mut intake = Intake::new();
-    let welcomed = async {
-        let welcome = context.clock.limit(HANDSHAKE, welcome(context, stream, &mut intake));
-        welcome.await.unwrap_or_else(|| {
+    match stranger.meet(HANDSHAKE, welcome(context, stream)).await {
+        Ok(welcomed) => welcomed.map(Some),
+        Err(Unmet::ShownOut) => Ok(None),
+        Err(Unmet::Late) => {
             context.counters.handshakes_refused.add(1);
             Err("no TLS and no hello in time".into())
-        })
-    };
-    let refused = |words: &str| {
-        context.counters.connections_refused.add(1);
-        words.to_owned()
-    };
-    let welcomed = tokio::select! {
-        biased;
-        welcomed = welcomed => welcomed,
-        () = stranger.shown_out() => {
-            Err(refused("more connections came than may wait to be known, and it was the oldest"))
         }
-    };
-    let (mut stream, hello) = welcomed?;
-    drop(stranger);
-    let Ok(_place) = room.try_acquire() else {
-        return Err(refused("there are as many connections of nodes as there may be"));
-    };
+    }
+}
+
+/// A node that was let in.
+struct Welcomed {
+    stream: Stream,
+    /// What it said after its hello.
+    intake: Intake,
+    hello: PeerHello,
+}
+
+/// One accepted connection, from its hello to its end.
+async fn receive(context: &Context, welcomed: Welcomed) -> Result<(), String> {
+    let Welcomed { mut stream, mut intake, hello } = welcomed;
     let (from, name) = (hello.member.id, hello.member.name);
     debug!(peer = name, "a peer connected");
     loop {
@@ -179,11 +225,8 @@ async fn receive(
 }
 
 /// The accepting side of the handshake.
-async fn welcome(
-    context: &Context,
-    stream: TcpStream,
-    intake: &mut Intake,
-) -> Result<(Stream, PeerHello), String> {
+async fn welcome(context: &Context, stream: TcpStream) -> Result<Welcomed, String> {
+    let mut intake = Intake::new();
     let from = stream.peer_addr().map_err(words)?.ip();
     let (mut stream, shown) = match &context.secure.tls {
         None => (Stream::Plain(stream), None),
@@ -195,7 +238,7 @@ async fn welcome(
             (stream, Some(shown))
         }
     };
-    let hello = match first(context, &mut stream, intake).await? {
+    let hello = match first(context, &mut stream, &mut intake).await? {
         PeerItem::Hello(hello) => hello,
         PeerItem::Refused(_)
         | PeerItem::Beat
@@ -218,7 +261,7 @@ async fn welcome(
         Ok(_) => {
             let mine = context.identity().hello();
             say(&mut stream, &PeerItem::Hello(mine)).await?;
-            Ok((stream, hello))
+            Ok(Welcomed { stream, intake, hello })
         }
         Err(reason) => Err(refuse(context, &mut stream, reason).await),
     }
@@ -260,6 +303,7 @@ async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, 
     let attempt = async {
         let stream = stream::connect(context.clock, &peer.address, HANDSHAKE.split(2));
         let stream = stream.await.map_err(words)?;
+        let address = stream.peer_addr().map_err(words)?.ip();
         let mut stream = match &context.secure.tls {
             None => Stream::Plain(stream),
             Some(tls) => tls.connect_peer(stream, &peer.name).await.map_err(|error| {
@@ -282,7 +326,10 @@ async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, 
             | PeerItem::Receipt { .. } => return Err("no hello at first".into()),
         };
         match context.judge(&hello, Some(&peer.name)) {
-            Ok(_) => Ok((stream, hello, intake)),
+            Ok(_) => {
+                context.lobby.remember(address);
+                Ok((stream, hello, intake))
+            }
             Err(reason) => Err(refuse(context, &mut stream, reason).await),
         }
     };

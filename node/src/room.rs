@@ -38,7 +38,7 @@ impl Room {
 }
 
 /// Who has one address of version 6 has the 2^64 beside it.
-fn site(address: IpAddr) -> IpAddr {
+pub(crate) fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let bits = v6.to_bits() & !u128::from(u64::MAX);

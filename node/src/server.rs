@@ -3,8 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use leasehold_core::wire::MAX_FRAME;
 use leasehold_core::{Boot, ClusterId, Member, Node, NodeFile, NodeId, Span, Status, Tally};
@@ -27,6 +26,7 @@ use crate::founding::Founding;
 use crate::handshake::{Identity, Known};
 use crate::keeper::{self, Keeper, Pending};
 use crate::links::Links;
+use crate::porch::{Inside, Porch};
 use crate::secure::{self, Secure, SecureError};
 use crate::task::Task;
 use crate::{clients, http, peers};
@@ -56,6 +56,8 @@ pub enum StartError {
     File(FileError),
     /// Certificates or tokens are not.
     Secure(SecureError),
+    /// The system gives it no thread to meet strangers on.
+    Thread(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -66,6 +68,10 @@ impl fmt::Display for StartError {
             }
             Self::File(error) => error.fmt(f),
             Self::Secure(error) => error.fmt(f),
+            Self::Thread(error) => write!(
+                f,
+                "the system refuses a second thread: {error}; raise the limit of processes or of memory"
+            ),
         }
     }
 }
@@ -181,18 +187,10 @@ impl Server {
         let member = own_member(&config, &listeners, boot.file.id);
         let identity =
             Identity::new(config.cluster.clone(), member.clone(), boot.proposer, config.timing);
-        let peer_context = Arc::new(peers::Context {
-            clock,
-            identity: Mutex::new(identity),
-            secure: Arc::clone(&secure),
-            knocks: Mutex::default(),
-            control: control.clone(),
-            arrivals: peer_arrivals,
-            counters: Arc::clone(&counters),
-            queue: bytes(limits.peer_queue),
-            seed: draw(),
-            dialled: AtomicU64::new(0),
-        });
+        let shared = (control.clone(), peer_arrivals, Arc::clone(&counters), Arc::clone(&secure));
+        let peer_queue = bytes(limits.peer_queue);
+        let peer_context =
+            Arc::new(peers::Context::new(clock, identity, peer_queue, draw(), shared));
         let (alive, all_gone) = mpsc::channel(1);
         let shared = (client_arrivals.clone(), Arc::clone(&counters), Arc::clone(&secure), alive);
         let client_context =
@@ -220,7 +218,9 @@ impl Server {
         };
         let (client_addr, peer_addr) = (listeners.client_addr, listeners.peer_addr);
         let http_addr = listeners.http_addr();
-        let (doors, others) = accept(listeners, client_context, peer_context, http_context);
+        let porch = Porch::open().map_err(StartError::Thread)?;
+        let contexts = (client_context, peer_context, http_context);
+        let (doors, others) = accept(&porch, listeners, contexts, &config)?;
         Ok(Running {
             clock,
             client_addr,
@@ -235,6 +235,7 @@ impl Server {
             closing,
             doors,
             listeners: others,
+            porch,
             keeper: keeper_task,
         })
     }
@@ -261,6 +262,8 @@ pub struct Running {
     /// Ends first: whoever connects to a node that stops would have to go on at once.
     doors: Task,
     listeners: Vec<Task>,
+    /// The thread of the listeners, and of those who have not said who they are.
+    porch: Porch,
     keeper: Option<Task>,
 }
 
@@ -346,6 +349,7 @@ impl Running {
         if self.clock.limit(FAREWELL, self.all_gone.recv()).await.is_none() {
             info!("some clients did not take their last answers");
         }
+        self.porch.close().await;
         if let Some(mut keeper) = self.keeper {
             // A write under way is not cut off: it holds the directory until it is done.
             if self.clock.limit(END, keeper.wait()).await.is_none() {
@@ -357,19 +361,27 @@ impl Running {
 
 /// The task that accepts connections of clients, and those that accept others or keep files fresh.
 fn accept(
+    porch: &Porch,
     listeners: Listeners,
-    clients: Arc<clients::Context>,
-    peers: Arc<peers::Context>,
-    http: Arc<http::Context>,
-) -> (Task, Vec<Task>) {
+    (clients, peers, http): (Arc<clients::Context>, Arc<peers::Context>, Arc<http::Context>),
+    config: &Config,
+) -> Result<(Task, Vec<Task>), StartError> {
+    let bring = |key, address: &String, listener| {
+        let failed = |error| StartError::Listen { key, address: address.clone(), error };
+        porch.bring(listener).map_err(failed)
+    };
+    let (listen, inside) = (&config.listen, Inside::here());
+    let client = bring("listen.client", &listen.client, listeners.client)?;
+    let peer = bring("listen.peer", &listen.peer, listeners.peer)?;
     let mut others = vec![
         Task::start(secure::keep_fresh(Arc::clone(&clients.secure), clients.clock)),
-        Task::start(peers::listen(peers, listeners.peer)),
+        porch.start(peers::listen(peers, peer, inside.clone())),
     ];
-    if let Some((listener, _)) = listeners.http {
-        others.push(Task::start(http::listen(http, listener)));
+    if let Some((listener, address)) = listeners.http {
+        let listener = bring("listen.http", &address.to_string(), listener)?;
+        others.push(porch.start(http::listen(http, listener)));
     }
-    (Task::start(clients::listen(clients, listeners.client)), others)
+    Ok((porch.start(clients::listen(clients, client, inside)), others))
 }
 
 /// Where the node file is kept, what is in it, and the task that writes it.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+#[cfg(not(madsim))]
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -40,6 +42,27 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// Over TLS.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Has the runtime that this is called in wake whoever waits for this connection, in place of the one that did. It is the
+    /// same connection by another descriptor, so that neither misses that the other lets go.
+    #[cfg(not(madsim))]
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_mut().0,
+        };
+        let same = std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?);
+        *socket = TcpStream::from_std(same)?;
+        Ok(())
+    }
+
+    /// There is one runtime in a simulation.
+    #[cfg(madsim)]
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl AsyncRead for Stream {

@@ -215,6 +215,11 @@ impl Page {
                 "Connections that were turned away because there were too many",
                 &counters.connections_refused,
             ),
+            (
+                "handshakes_delayed",
+                "Times that a handshake waited, because strangers took their part of the processor",
+                &counters.handshakes_delayed,
+            ),
             ("clients_refused", "Callers that this node does not know", &counters.clients_refused),
             ("requests_denied", "Requests that lacked the right", &counters.requests_denied),
             (

@@ -1,4 +1,5 @@
-//! Connections over HTTP: a bounded number of them, each with bounded headers and bounded patience.
+//! Connections over HTTP: a bounded number of them, each with bounded headers and bounded patience. They live and end on the
+//! [`porch`](crate::porch).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tracing::{debug, warn};
 use super::caller::Caller;
 use super::patient::Patient;
 use super::{Context, router};
+use crate::lobby::{Lobby, Stranger, Unmet};
 use crate::stream::Stream;
 
 /// The headers of a request, and the pause before it, take no longer.
@@ -28,11 +30,14 @@ const HEADERS: Duration = Duration::from_secs(30);
 const HEAD: usize = 64 << 10;
 /// TLS takes no longer.
 const HANDSHAKE: Span = Span::from_secs(5);
+/// Connections that shake hands.
+const STRANGERS: usize = 1_024;
 const ACCEPT_PAUSE: Span = Span::from_millis(50);
 
 /// Accepts connections for ever.
 pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
     let router = router();
+    let lobby = Lobby::new("HTTP", STRANGERS, context.clock(), &context.clients.counters);
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -47,12 +52,13 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
             context.clients.warn(address, "there are as many connections as limits.connections or limits.connections_per_address allows");
             continue;
         };
+        let Some(stranger) = lobby.enter(address.ip()) else { continue };
         let (context, router) = (Arc::clone(&context), router.clone());
         tokio::spawn(async move {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "a connection over HTTP sends late");
             }
-            if let Some(stream) = shake_hands(&context, stream, address).await {
+            if let Some(stream) = shake_hands(&context, stream, address, stranger).await {
                 serve(&context, router, stream, address).await;
             }
             drop(place);
@@ -61,13 +67,19 @@ pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
 }
 
 /// The connection as the client's port would have it: over TLS if this node has a certificate.
-async fn shake_hands(context: &Context, stream: TcpStream, address: SocketAddr) -> Option<Stream> {
+async fn shake_hands(
+    context: &Context,
+    stream: TcpStream,
+    address: SocketAddr,
+    stranger: Stranger,
+) -> Option<Stream> {
     let clients = &context.clients;
     let Some(tls) = &clients.secure.tls else { return Some(Stream::Plain(stream)) };
-    let why = match clients.clock.limit(HANDSHAKE, tls.accept_client(stream)).await {
-        Some(Ok(stream)) => return Some(stream),
-        Some(Err(error)) => format!("no TLS over HTTP: {error}"),
-        None => "no TLS over HTTP in time".to_owned(),
+    let why = match stranger.meet(HANDSHAKE, tls.accept_client(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => format!("no TLS over HTTP: {error}"),
+        Err(Unmet::Late) => "no TLS over HTTP in time".to_owned(),
+        Err(Unmet::ShownOut) => return None,
     };
     clients.counters.clients_refused.add(1);
     clients.warn(address, &why);

@@ -1,4 +1,5 @@
-//! Random and mutated bytes at every port of every node, over TLS and in the clear, change nothing but counters.
+//! Random and mutated bytes at every port of every node, over TLS and in the clear, change nothing but counters. Whoever
+//! is welcome gets in meanwhile: clients that come anew, and a node that was restarted.
 //!
 //! A few seconds of it in every test run. For ten minutes, with what others' calls take before and meanwhile:
 //! `LEASEHOLD_GARBAGE=10m cargo test --release -p leasehold-node --test it garbage -- --nocapture`.
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use super::attack::{Attacker, Done, Target};
 use super::binary::{Said, Server, words};
 use super::raw::{peer_hello, request, until};
-use super::trio::{NAMES, TIMING, Trio};
+use super::trio::{NAMES, TIMING, Trio, standing};
 use super::web::trusting;
 
 /// Room for others beside the attackers, who have eight addresses.
@@ -228,15 +229,36 @@ fn tell(words: &str) {
     print!("{words}");
 }
 
-/// Somebody who does what others do: holds the key.
-async fn holder(trio: &Trio, encrypted: bool) -> Guard {
+/// Somebody who may do everything.
+async fn client(trio: &Trio, encrypted: bool) -> Client {
     let mut options = Options::new().token(trio.secret("ops"));
     if encrypted {
         let ca = std::fs::read(trio.path("certs/ca.pem")).unwrap();
         options = options.tls(Tls::trusting(&ca).unwrap());
     }
-    let client = Client::connect(trio.clients().to_vec(), options).await.unwrap();
+    Client::connect(trio.clients().to_vec(), options).await.unwrap()
+}
+
+/// Somebody who does what others do: holds the key.
+async fn holder(trio: &Trio, encrypted: bool) -> Guard {
+    let client = client(trio, encrypted).await;
     client.lock("job").value("me").ttl(Duration::from_secs(30)).await.unwrap()
+}
+
+/// Somebody new comes again and again, and always gets in. How often, and how long it took at most.
+async fn newcomers(trio: &Trio, encrypted: bool, goes_on: impl Fn() -> bool) -> (usize, Span) {
+    let (mut count, mut longest) = (0, Span::ZERO);
+    while goes_on() {
+        let came = clock::now();
+        let client = client(trio, encrypted).await;
+        let read = client.read("job").await.unwrap();
+        assert!(read.is_some_and(|holder| &holder.value[..] == b"me"));
+        longest = longest.max(clock::now().since(came));
+        count += 1;
+        // Not so often that it is work itself.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    (count, longest)
 }
 
 /// What attackers run on. Where it is measured what others' calls take, this is, in place of machines of their own, a thread that
@@ -256,7 +278,7 @@ async fn besiege(trio: &Trio, encrypted: bool) {
     for place in 0..3 {
         trio.configure(place, LIMITS, TIMING);
     }
-    let servers = trio.found();
+    let mut servers = trio.found();
     let guard = holder(trio, encrypted).await;
     let length = length();
     if length.is_some() {
@@ -273,19 +295,30 @@ async fn besiege(trio: &Trio, encrypted: bool) {
     let end = length.map(|length| clock::now().after(length));
     let meanwhile = length.map(|length| others(trio, length.minus(Span::from_secs(6))));
     let machine = elsewhere(length.is_some());
+    let counted = Arc::clone(&done);
+    let goes_on = move || match end {
+        Some(end) => clock::now() < end,
+        None => counted.attacks.load(Ordering::Relaxed) < ATTACKS,
+    };
     let mut attackers = JoinSet::new();
     for (port, target) in targets(trio, encrypted).into_iter().enumerate() {
         for number in 0..EACH {
             let seed = u64::try_from(port).unwrap() * EACH + number;
-            let (goes, done) = (Arc::clone(&done), Arc::clone(&done));
-            let goes_on = move || match end {
-                Some(end) => clock::now() < end,
-                None => goes.attacks.load(Ordering::Relaxed) < ATTACKS,
-            };
-            let attacker = Attacker::new(target.clone(), done, seed).run(goes_on);
+            let attacker = Attacker::new(target.clone(), Arc::clone(&done), seed);
+            let attacker = attacker.run(goes_on.clone());
             attackers.spawn_on(attacker, machine.handle());
         }
     }
+    if length.is_none() {
+        until("they are busy", async || {
+            (done.attacks.load(Ordering::Relaxed) > ATTACKS / 10).then_some(())
+        })
+        .await;
+        servers.remove(2).kill();
+        servers.push(trio.start("c"));
+        trio.until("status", |said| standing(said, "c").as_deref() == Some("active"));
+    }
+    let (count, longest) = newcomers(trio, encrypted, goes_on).await;
     attackers.join_all().await;
     machine.shutdown_background();
     if let Some(meanwhile) = meanwhile {
@@ -302,6 +335,7 @@ async fn besiege(trio: &Trio, encrypted: bool) {
     assert!(guard.is_held(), "nobody else had it, and it was extended all the while");
     assert_eq!(trio.expect(0, "ops", "get job").token(), guard.token().0);
     let mut told = format!("encrypted: {encrypted}; {done:?}\n");
+    told += &format!("{count} newcomers got in, the slowest within {longest}\n");
     for (place, server) in servers.iter().enumerate() {
         told += &withstood(trio, place, server).await;
     }

@@ -2,11 +2,11 @@
 //! the protocol. Processes, each with a configuration file.
 
 use std::fs::File;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use leasehold_core::wire::{ClientHello, ClientItem, NodeItem, PeerItem, Versions};
 use rustls_pki_types::ServerName;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -128,67 +128,129 @@ impl Drop for Ends {
     }
 }
 
-#[test]
-fn names_are_resolved_again_whenever_a_link_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let hosts = Hosts { path: write(folder.path(), "hosts", "") };
-    if !hosts.possible() {
-        eprintln!(
-            "SKIPPED: this machine lets no process have a mount namespace, so no name can change its address"
-        );
-        return;
+#[expect(clippy::print_stderr, reason = "nobody should believe that this was tested")]
+fn skipped() {
+    eprintln!(
+        "SKIPPED: no process may have a mount namespace here, so no name can change its address"
+    );
+}
+
+/// Three nodes that know each other by name, `a.test` and so on, at the same two ports of different addresses.
+struct Named {
+    folder: TempDir,
+    hosts: Hosts,
+    client: u16,
+    peer: u16,
+}
+
+impl Named {
+    /// None if this machine does not let names mean something else.
+    fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = Hosts { path: write(folder.path(), "hosts", "") };
+        if !hosts.possible() {
+            skipped();
+            return None;
+        }
+        let ports = free_ports(2);
+        hosts.write(&[("a.test", "127.0.0.1"), ("b.test", "127.0.1.2"), ("c.test", "127.0.1.3")]);
+        Some(Self { folder, hosts, client: ports[0], peer: ports[1] })
     }
-    let ports = free_ports(2);
-    let (client, peer) = (ports[0], ports[1]);
-    let start = |name: &str| {
+
+    fn start(&self, name: &str) -> Ends {
+        let Self { client, peer, .. } = self;
         let masters: Vec<_> = NAMES.iter().map(|it| format!("{it}={it}.test:{peer}")).collect();
+        let folder = self.folder.path();
         let text = format!(
             "[node]\nname = '{name}'\ndata_dir = '{0}/{name}'\n[cluster]\nmasters = {masters:?}\n\
              [listen]\nclient = '{name}.test:{client}'\npeer = '{name}.test:{peer}'\ninsecure = true\n\
              [timing]\n{TIMING}",
-            folder.path().display(),
+            folder.display(),
         );
-        let config = write(folder.path(), &format!("{name}.toml"), &text);
+        let config = write(folder, &format!("{name}.toml"), &text);
         let binary = env!("CARGO_BIN_EXE_leasehold");
-        let log = folder.path().join(format!("{name}.log"));
+        let log = folder.join(format!("{name}.log"));
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut command = hosts.command(&[binary, "node", "--config", &config]);
+        let mut command = self.hosts.command(&[binary, "node", "--config", &config]);
         Ends(command.stdin(Stdio::null()).stderr(log).spawn().unwrap())
-    };
-    let ask = |endpoint: &str, command: &str| {
-        let endpoint = format!("{endpoint}.test:{client}");
-        let args = ["--json", "--timeout", "5s", "--endpoints", &endpoint];
+    }
+
+    fn found(&self) -> [Ends; 3] {
+        let nodes = NAMES.map(|name| self.start(name));
+        wait_for("init", || self.ask("a", "init").code == 0);
+        wait_for("all vote", || self.all_vote());
+        nodes
+    }
+
+    fn ask(&self, endpoint: &str, command: &str) -> Said {
+        let command = format!("--timeout 5s {command}");
+        Said::of(self.command(&self.hosts, endpoint, &command).output().unwrap())
+    }
+
+    /// A client that believes these hosts.
+    fn command(&self, hosts: &Hosts, endpoint: &str, command: &str) -> Command {
+        let endpoint = format!("{endpoint}.test:{}", self.client);
+        let args = ["--json", "--endpoints", &endpoint];
         let binary = [env!("CARGO_BIN_EXE_leasehold")];
         let command: Vec<&str> = command.split_whitespace().collect();
-        Said::of(hosts.command(&[&binary[..], &args, &command].concat()).output().unwrap())
-    };
-    hosts.write(&[("a.test", "127.0.0.1"), ("b.test", "127.0.1.2"), ("c.test", "127.0.1.3")]);
-    let (_a, b, c) = (start("a"), start("b"), start("c"));
-    wait_for("init", || ask("a", "init").code == 0);
-    let all = |wanted: &str| {
-        let said = ask("a", "status");
-        NAMES.iter().all(|name| standing(&said, name).as_deref() == Some(wanted))
-    };
-    wait_for("all vote", || all("active"));
-    let token = ask("b", "lock job me --ttl 55s").token();
+        hosts.command(&[&binary[..], &args, &command].concat())
+    }
+
+    fn all_vote(&self) -> bool {
+        let said = self.ask("a", "status");
+        NAMES.iter().all(|name| standing(&said, name).as_deref() == Some("active"))
+    }
+
+    /// Whether a node has said that it listens there.
+    fn listens(&self, name: &str, address: &str) -> bool {
+        let log = self.folder.path().join(format!("{name}.log"));
+        let log = std::fs::read_to_string(log).unwrap();
+        log.lines().any(|line| line.contains("starting") && line.contains(address))
+    }
+}
+
+#[test]
+fn names_are_resolved_again_whenever_a_link_is_lost() {
+    let Some(named) = Named::new() else { return };
+    let [_a, b, c] = named.found();
+    let token = named.ask("b", "lock job me --ttl 55s").token();
     // It comes back elsewhere, under the name that it had.
     drop(c);
-    hosts.write(&[("a.test", "127.0.0.1"), ("b.test", "127.0.1.2"), ("c.test", "127.0.1.4")]);
-    let _c = start("c");
-    wait_for("it votes again", || all("active"));
+    named.hosts.write(&[("a.test", "127.0.0.1"), ("b.test", "127.0.1.2"), ("c.test", "127.0.1.4")]);
+    let _c = named.start("c");
+    wait_for("it votes again", || named.all_vote());
     // Without the third one, these two have to reach each other.
     drop(b);
     wait_for("a quorum of two", || {
-        let said = ask("c", "get job");
+        let said = named.ask("c", "get job");
         said.code == 0 && said.token() == token
     });
-    assert!(listens(folder.path(), "c", "127.0.1.4"), "it is where the name says now");
+    assert!(named.listens("c", "127.0.1.4"), "it is where the name says now");
 }
 
-/// Whether a node has said that it listens there.
-fn listens(folder: &Path, name: &str, address: &str) -> bool {
-    let log = std::fs::read_to_string(folder.join(format!("{name}.log"))).unwrap();
-    log.lines().any(|line| line.contains("starting") && line.contains(address))
+/// A client that knows one name, and no other node's, finds the node that the name has come to mean.
+#[test]
+fn a_client_resolves_its_endpoint_again_when_it_has_lost_its_node() {
+    let Some(named) = Named::new() else { return };
+    let [_a, b, _c] = named.found();
+    let theirs = Hosts { path: write(named.folder.path(), "their-hosts", "") };
+    theirs.write(&[("store.test", "127.0.1.2")]);
+    let seen = named.folder.path().join("seen");
+    let mut watch = named.command(&theirs, "store", "watch --timeout 60s");
+    let _watch = Ends(watch.stdout(File::create(&seen).unwrap()).spawn().unwrap());
+    let sees = |words: &[&str]| {
+        let seen = std::fs::read_to_string(&seen).unwrap();
+        seen.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    };
+    wait_for("it watches", || sees(&["watching"]));
+    named.ask("a", "lock before me --ttl 55s");
+    wait_for("it sees a change", || sees(&["held", "before"]));
+    // Its node is gone for good, and the name is given to another.
+    theirs.write(&[("store.test", "127.0.1.3")]);
+    drop(b);
+    wait_for("it lists what another node knows", || sees(&["listed", "before"]));
+    named.ask("a", "lock after me --ttl 55s");
+    wait_for("it sees a change there", || sees(&["held", "after"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "slots are kept only while their things are there")]
 
+mod aging;
 mod pages;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,9 @@ mod tests;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::hash::{Hash, Hasher};
+use core::hint::black_box;
 
+use self::aging::{Crowd, stale_after};
 use crate::ballot::{Ballot, Token};
 use crate::bytes::{Bytes, Key};
 use crate::effect::Event;
@@ -29,14 +32,6 @@ use crate::settings::{Settings, Timing};
 use crate::slab::{Keyed, Shelf, Slot};
 use crate::time::{Instant, Span};
 use crate::timers::Wheel;
-
-/// How long at least an entry that is over is kept before the key's home is asked to settle it.
-const STALE_AFTER: Span = Span::from_secs(3);
-/// The most timers that one call works off; the rest fire at the next one. So few that a message that comes while a million
-/// leases end waits for some tens of microseconds.
-const BATCH: usize = 256;
-/// The most keys that wait for being settled; further ones go by age.
-const STALE_QUEUE: usize = 4_096;
 
 /// One key at one master. With a million leases it is what memory goes into, and what an operation waits for to come from
 /// there: three lines of a cache, side by side, with key and value in them unless they are long.
@@ -165,6 +160,7 @@ pub(crate) struct Acceptor {
     forgotten: Forgotten,
     /// Keys whose entries are over and still here.
     stale: VecDeque<(Key, Token)>,
+    crowd: Crowd,
 }
 
 /// What it remembers, without counts that only people look at.
@@ -194,7 +190,18 @@ impl Acceptor {
             highest: 0,
             forgotten: Forgotten::default(),
             stale: VecDeque::new(),
+            crowd: Crowd::new(now),
         }
+    }
+
+    /// Whether it keeps so much that reading early is worth while.
+    pub(crate) fn is_far(&self) -> bool {
+        self.records.is_far()
+    }
+
+    /// Reads early what votes on keys of these hashes will read.
+    pub(crate) fn foresee(&self, hashes: &[u32]) {
+        self.records.foresee(hashes, Record::touch);
     }
 
     /// Answers a `Prepare` about a key of this hash.
@@ -347,63 +354,6 @@ impl Acceptor {
         self.timers.is_due(now)
     }
 
-    /// Works off what became due, and tells of leases that ended.
-    pub(crate) fn tick(&mut self, now: Instant, mut tell: impl FnMut(Event)) {
-        for _ in 0..BATCH {
-            let Some(slot) = self.timers.pop(now) else { break };
-            let Some(record) = self.records.get(slot) else { continue };
-            let Some(written) = &record.accepted else {
-                let promise_ends = record.promised_at.after(self.timing.promise_timeout);
-                if record.open && now < promise_ends {
-                    self.timers.set(slot, promise_ends);
-                } else {
-                    self.remove(slot);
-                }
-                continue;
-            };
-            if !written.ended && now < written.expires_at {
-                self.timers.set(slot, written.expires_at);
-                continue;
-            }
-            let ended_now = !written.ended;
-            let (key, token) = (record.key.clone(), written.token);
-            let age_from = if Rule::AgeFromPromise.is_out() {
-                written.at
-            } else {
-                written.at.max(record.promised_at)
-            };
-            let (over, stale_at) = (age_from.after(self.horizon), stale_at(written, &self.timing));
-            if ended_now {
-                self.leases -= 1;
-                tell(Event::Expired { key, token });
-            } else if now >= over && !record.is_open(now, self.timing.promise_timeout) {
-                self.remove(slot);
-                self.forgotten.by_age += 1;
-                continue;
-            } else if !written.reported && now >= stale_at && self.stale.len() < STALE_QUEUE {
-                self.stale.push_back((key, token));
-            }
-            let reported = now >= stale_at;
-            self.timers.set(
-                slot,
-                if reported { over.max(now.after(stale_after(&self.timing))) } else { stale_at },
-            );
-            if let Some(written) = &mut self.records[slot].accepted {
-                written.ended = true;
-                written.reported |= reported;
-            }
-        }
-    }
-
-    /// A key whose entry is over, to be settled by its home; each at most once.
-    pub(crate) fn next_stale(&mut self) -> Option<(Key, Token)> {
-        self.stale.pop_front()
-    }
-
-    pub(crate) fn has_stale(&self) -> bool {
-        !self.stale.is_empty()
-    }
-
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timers.deadline()
     }
@@ -510,17 +460,21 @@ fn implied_promise(ballot: Ballot) -> Ballot {
     if Rule::ImpliedPromise.is_out() { ballot } else { ballot.next() }
 }
 
-/// As long as an entry that is over is kept: nobody goes on from it without a vote any more.
-fn stale_after(timing: &Timing) -> Span {
-    STALE_AFTER.max(timing.promise_timeout)
-}
-
 /// When the home is asked to settle this.
 fn stale_at(written: &Written, timing: &Timing) -> Instant {
     written.expires_at.max(written.at).after(stale_after(timing))
 }
 
 impl Record {
+    /// Reads something on each of its lines.
+    #[inline]
+    fn touch(&self) {
+        black_box((self.promised.counter, self.key.first(), self.open));
+        if let Some(written) = &self.accepted {
+            black_box((written.ballot.counter, written.value.first(), written.lease));
+        }
+    }
+
     /// When its timer fires at the latest, as far as the record itself tells.
     fn looked_at_by(&self, timing: &Timing) -> Option<Instant> {
         match &self.accepted {

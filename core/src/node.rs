@@ -40,6 +40,12 @@ use crate::waiters::Waiters;
 /// How many keys a node asks to be settled in a second at most.
 const SETTLED_PER_SECOND: usize = 1_024;
 
+/// Records that time has something to do with and that one input works off at most; the rest are for the next one. A tick comes
+/// when a driver has nothing else to hand in, and works off more. A message that comes while a million leases end waits
+/// for few of them.
+const BEFORE_INPUT: usize = 16;
+const AT_A_TICK: usize = 256;
+
 /// One node of the cluster: everything the protocol needs to remember, and nothing else.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -176,7 +182,8 @@ impl Node {
     /// reads it after it received the input.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Effects) {
         self.now = self.now.max(now);
-        self.expire(out);
+        let most = if matches!(input, Input::Tick) { AT_A_TICK } else { BEFORE_INPUT };
+        self.expire(most, out);
         match input {
             Input::Tick => {}
             // Votes are most of all input, and are looked at where they lie.
@@ -278,14 +285,14 @@ impl Node {
     }
 
     /// What time does, before anything else sees the state.
-    fn expire(&mut self, out: &mut Effects) {
+    fn expire(&mut self, most: usize, out: &mut Effects) {
         let now = self.now;
         let events = &mut self.events;
         // What a master that does not vote keeps may have been extended by others since.
         let votes = self.sync.is_active();
         if self.acceptor.is_due(now) || self.learned.is_due(now) {
-            self.acceptor.tick(now, |event| events.extend(votes.then_some(event)));
-            self.learned.tick(now, |event| events.push(event));
+            self.acceptor.tick(now, most, |event| events.extend(votes.then_some(event)));
+            self.learned.tick(now, most, |event| events.push(event));
             self.tell_events(out);
         }
         if self.founding.deadline().is_some_and(|at| now >= at) {

@@ -20,6 +20,9 @@ pub(crate) type Slot = u32;
 const PIECE: usize = 1 << PIECE_BITS;
 const PIECE_BITS: u32 = 10;
 
+/// So many things and the index of them do not fit the nearer caches.
+const FAR: Slot = 8_192;
+
 /// A long row of things, kept in pieces: it grows without moving what is there, so never needs room for twice as much.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Row<T>(Vec<Vec<T>>);
@@ -209,6 +212,25 @@ impl<T: Keyed> Shelf<T> {
     #[inline]
     pub(crate) fn find_hashed(&self, key: &[u8], hash: u32) -> Option<Slot> {
         self.index.find(hash, |slot| **self.slab[slot].key() == *key)
+    }
+
+    /// Whether its things, with their index, are more than the nearer caches hold.
+    pub(crate) fn is_far(&self) -> bool {
+        self.places() >= FAR
+    }
+
+    /// Reads what operations on keys of these hashes will read first: all index lines, then all things, as `touch` does. What
+    /// is read at once is waited for at once, however far it is.
+    pub(crate) fn foresee(&self, hashes: &[u32], touch: impl Fn(&T)) {
+        hashes.iter().for_each(|&hash| self.index.touch(hash));
+        for &hash in hashes {
+            // Another key of this hash is one in thousands.
+            if let Some(thing) =
+                self.index.find(hash, |_| true).and_then(|slot| self.slab.get(slot))
+            {
+                touch(thing);
+            }
+        }
     }
 
     /// Puts `thing` on the shelf; nothing with its key, which has this hash, is there.

@@ -65,8 +65,8 @@ pub(crate) struct Wheel {
     next: u64,
 }
 
-/// How many timers a call moves to lower levels at most. A million leases that end in the same seconds stand in one
-/// bucket: moving all of them would keep a node from everything else for a tenth of a second.
+/// How many timers a call moves to lower levels at most, unless it says otherwise. A million leases that end in the same seconds
+/// stand in one bucket: moving all of them would keep a node from everything else for a tenth of a second.
 const MOVES: u32 = 512;
 
 /// The last tick there is room for: half a million years after the clock's start.
@@ -150,12 +150,18 @@ impl Wheel {
     /// do than one call should: then the deadline has passed already.
     #[inline]
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Slot> {
-        if self.is_due(now) { self.pop_due(now.as_micros() >> TICK_BITS) } else { None }
+        let mut moves = MOVES;
+        self.pop_within(now, &mut moves)
+    }
+
+    /// The same, with so many moves to lower levels at most, which become less.
+    #[inline]
+    pub(crate) fn pop_within(&mut self, now: Instant, moves: &mut u32) -> Option<Slot> {
+        if self.is_due(now) { self.pop_due(now.as_micros() >> TICK_BITS, moves) } else { None }
     }
 
     #[inline(never)]
-    fn pop_due(&mut self, now: u64) -> Option<Slot> {
-        let mut moves = 0;
+    fn pop_due(&mut self, now: u64, moves: &mut u32) -> Option<Slot> {
         loop {
             if let Some(bucket) = self.open {
                 // Everything in this bucket either fires now or moves to a lower level, in its order.
@@ -163,10 +169,10 @@ impl Wheel {
                 if slot == NONE {
                     self.open = None;
                     self.look_ahead();
-                } else if moves == MOVES {
+                } else if *moves == 0 {
                     return None;
                 } else {
-                    moves += 1;
+                    *moves -= 1;
                     let tick = self.timers[slot].tick();
                     self.clear(slot);
                     self.link(slot, tick);

@@ -5,6 +5,7 @@
 //! in order, and gives every connection that has something to send one piece of bytes. So batches grow with the load,
 //! and an idle node does nothing but beat.
 
+mod ahead;
 mod mail;
 mod members;
 mod notices;
@@ -212,6 +213,7 @@ impl Driver {
         for control in arrived.control.drain(..) {
             self.control(now, control);
         }
+        ahead::foresee(&self.parts.core, arrived);
         for PeerArrival { from, items } in arrived.peers.drain(..) {
             self.parts.links.heard(now, from);
             for item in items {

@@ -24,6 +24,9 @@ pub(crate) struct Cluster {
     /// Where the nodes write down what is to be done, each for itself.
     effects: [Effects; 3],
     spare: Effects,
+    /// What has arrived at each node, and is handed in as a driver does it: a batch at a time.
+    arrived: [Vec<Input>; 3],
+    batch: Vec<Input>,
     ticket: u64,
     founded: bool,
     frame: Frame,
@@ -50,6 +53,8 @@ impl Cluster {
             inputs: 0,
             effects: [const { Vec::new() }; 3],
             spare: Vec::new(),
+            arrived: [const { Vec::new() }; 3],
+            batch: Vec::new(),
             ticket: 0,
             founded: false,
             frame: Frame::default(),
@@ -74,7 +79,7 @@ impl Cluster {
 
     fn ask(&mut self, place: usize, request: Request) {
         self.ticket += 1;
-        self.handle(place, Input::Request { ticket: Ticket(self.ticket), request });
+        self.arrived[place].push(Input::Request { ticket: Ticket(self.ticket), request });
     }
 
     /// Sends a request about a key to its home. It is worked on by [`Cluster::settle`].
@@ -83,6 +88,7 @@ impl Cluster {
         self.ask(key.home, Request::Key(request));
     }
 
+    #[inline(always)]
     fn handle(&mut self, place: usize, input: Input) {
         let now = self.later();
         self.nodes[place].handle(now, input, &mut self.effects[place]);
@@ -96,10 +102,13 @@ impl Cluster {
         Instant::from_micros(self.now)
     }
 
-    /// Works until every answer is there: carries out what one node after the other wants done.
+    /// Works until every answer is there: one node after the other takes what has arrived, and carries out what comes of it.
     pub(crate) fn settle(&mut self) {
-        while self.effects.iter().any(|effects| !effects.is_empty()) {
+        while self.arrived.iter().any(|arrived| !arrived.is_empty())
+            || self.effects.iter().any(|effects| !effects.is_empty())
+        {
             for place in 0..3 {
+                self.take(place);
                 let mut effects =
                     core::mem::replace(&mut self.effects[place], core::mem::take(&mut self.spare));
                 for effect in effects.drain(..) {
@@ -110,6 +119,26 @@ impl Cluster {
         }
     }
 
+    /// Hands in what has arrived at a node.
+    fn take(&mut self, place: usize) {
+        let batch = core::mem::take(&mut self.batch);
+        let mut inputs = core::mem::replace(&mut self.arrived[place], batch);
+        self.nodes[place].foresee(inputs.iter().filter_map(|input| match input {
+            Input::Message { message, .. } => message.looks_up(),
+            Input::Request { request: Request::Key(request), .. } => Some(&request.key),
+            Input::Request { .. }
+            | Input::Tick
+            | Input::Cancel(_)
+            | Input::Link { .. }
+            | Input::Drain
+            | Input::Persisted(_) => None,
+        }));
+        for input in inputs.drain(..) {
+            self.handle(place, input);
+        }
+        self.batch = inputs;
+    }
+
     #[inline(always)]
     fn carry_out(&mut self, place: usize, effect: Effect) {
         match effect {
@@ -118,14 +147,8 @@ impl Cluster {
                 let prepare = matches!(message.body, Body::Ask { ask: Ask::Prepare { .. }, .. });
                 self.prepares += u64::from(prepare);
                 let (from, to) = (IDS[place], usize::try_from(to.0 - 1).expect("one of three"));
-                let (now, out) = (self.later(), &mut self.effects[to]);
-                // Handed on where it stands: moving it about would be this benchmark's time, and not the core's.
-                if self.wire {
-                    let message = travel(&mut self.frame, message);
-                    self.nodes[to].handle(now, Input::Message { from, message }, out);
-                } else {
-                    self.nodes[to].handle(now, Input::Message { from, message }, out);
-                }
+                let message = if self.wire { travel(&mut self.frame, message) } else { message };
+                self.arrived[to].push(Input::Message { from, message });
             }
             Effect::Reply { outcome, .. } => match outcome {
                 Outcome::Done(_) | Outcome::Found(_) => self.done += 1,

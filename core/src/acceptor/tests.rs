@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
+use super::aging::{STALE_AFTER, STALE_QUEUE};
 use super::*;
 use crate::entry::Held;
 
@@ -52,7 +53,7 @@ fn accepts(
 /// Works off all that is due by then, as a driver does.
 fn run(acceptor: &mut Acceptor, now: Instant) {
     while acceptor.deadline().is_some_and(|due| due <= now) {
-        acceptor.tick(now, |_| {});
+        acceptor.tick(now, 256, |_| {});
     }
 }
 
@@ -129,11 +130,11 @@ fn a_promise_alone_stays_as_long_as_it_is_open() {
     assert!(promises(&mut acceptor, later, &key, 9));
     let over = later.after(timeout());
     for now in [NOW.after(timeout().plus(Span::from_millis(2))), before(over)] {
-        acceptor.tick(now, |_| {});
+        acceptor.tick(now, 256, |_| {});
         assert_eq!(acceptor.records(), 1, "{now:?}");
     }
     // At the wheel's next turn, with room for its tick.
-    acceptor.tick(over.after(Span::from_millis(2)), |_| {});
+    acceptor.tick(over.after(Span::from_millis(2)), 256, |_| {});
     assert_eq!((acceptor.records(), acceptor.floor()), (0, at(9)));
 }
 
@@ -206,6 +207,9 @@ fn keys_that_wait_to_be_settled_are_bounded_and_named_once() {
     let ended = NOW.after(LEASE);
     run(&mut acceptor, ended.after(stale_after.minus(Span::from_millis(10))));
     assert!(!acceptor.has_stale(), "their homes may still do it by themselves");
+    let written = acceptor.records.iter().filter_map(|(_, record)| record.accepted.as_ref());
+    let given_up = written.filter(|written| written.ended && written.reported).count();
+    assert_eq!(given_up, 3, "what ends in a crowd goes by age, and is looked at for nothing else");
     run(&mut acceptor, ended.after(stale_after.plus(Span::from_millis(10))));
     assert!(acceptor.has_stale());
     let named = core::iter::from_fn(|| acceptor.next_stale()).count();

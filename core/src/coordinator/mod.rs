@@ -264,6 +264,13 @@ impl Coordinator {
         self.make_ready(desk);
     }
 
+    /// Reads early where the desks of keys of these hashes stand.
+    pub(crate) fn foresee(&self, hashes: &[u32]) {
+        if self.desks.is_far() {
+            self.desks.foresee(hashes, |_| {});
+        }
+    }
+
     /// The desk of a key, a new one if there is none.
     fn desk(&mut self, key: &Key) -> Slot {
         let hash = self.desks.hash(key);

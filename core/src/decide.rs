@@ -77,6 +77,9 @@ pub(crate) struct Past {
     /// Whether it found the effect of another sending. From then on that is the one that counts, also where it was
     /// written back at a ballot of this coordinator's.
     pub(crate) repeated: bool,
+    /// For a release whose write grants the key to a lock that waited: the lock's operation, which is what the entry names, and
+    /// the token that is released.
+    pub(crate) heir: Option<(OpId, Token)>,
 }
 
 /// Decides `job` on what was seen, writing at `ballot`.
@@ -109,6 +112,14 @@ fn decide_as_seen(job: &Job, seen: &Seen<'_>, ballot: Ballot, past: Past) -> Pla
             }
             let done = Verdict::Done { token: entry.token(), lease: None, repeated: true };
             return unchanged(seen, done);
+        }
+        if let Some((_, token)) = past.heir.filter(|&(heir, _)| last == heir)
+            && at.proposer == ballot.proposer
+            && past.sent_from.is_some_and(|from| at >= from)
+        {
+            // The write that carried both took effect.
+            let done = Verdict::Done { token, lease: None, repeated: false };
+            return write_unchanged(entry, seen.remaining, done);
         }
         if id.is_before(last) && !Rule::Chains.is_out() {
             return Plan::Answer(Verdict::Unknown);
@@ -345,7 +356,7 @@ mod tests {
         let first = decide(&lock(), &seen, at(75), Past::default());
         assert!(matches!(first, Plan::Answer(Verdict::Refused(_))), "{first:?}");
         // The accept at 73 may lie with a master that was not asked.
-        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let past = Past { sent_from: Some(at(73)), ..Past::default() };
         let again = decide(&lock(), &seen, at(75), past);
         assert!(
             matches!(&again, Plan::Write { entry, verdict: Verdict::Refused(_), .. }
@@ -367,7 +378,7 @@ mod tests {
         let settle = Plan::Settle { entry: entry.clone(), keep: left };
         assert_eq!(decide(&extend, &torn, at(75), Past::default()), settle);
         // An own accept below does not change that: what is written is above it.
-        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let past = Past { sent_from: Some(at(73)), ..Past::default() };
         assert_eq!(decide(&extend, &torn, at(75), past), settle);
         // On the short path nobody is asked, and it is known all the same.
         for seen in [chosen, Seen { chosen: true, ..torn }] {
@@ -380,7 +391,7 @@ mod tests {
     fn what_another_sending_wrote_gives_no_belief() {
         let entry = held("me", id(0));
         let found = seen(Ballot { counter: 74, proposer: 9 }, &entry, Span::from_secs(9));
-        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let past = Past { sent_from: Some(at(73)), ..Past::default() };
         let plan = decide(&lock(), &found, at(75), past);
         let Plan::Write { verdict: Verdict::Done { lease, repeated, .. }, .. } = plan else {
             panic!("{plan:?}")
@@ -403,7 +414,7 @@ mod tests {
     fn an_own_write_that_died_is_settled_and_gives_no_belief() {
         let entry = held("me", id(0));
         let dead = seen(at(73), &entry, Span::ZERO);
-        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let past = Past { sent_from: Some(at(73)), ..Past::default() };
         let plan = decide(&lock(), &dead, at(75), past);
         assert!(
             matches!(&plan, Plan::Write { entry: Entry::Free { .. }, verdict, .. }
@@ -456,7 +467,7 @@ mod tests {
 
     #[test]
     fn an_operation_applies_afresh_where_all_that_is_there_is_older_than_it() {
-        let past = Past { sent_from: Some(at(73)), repeated: false };
+        let past = Past { sent_from: Some(at(73)), ..Past::default() };
         let other = OpId { chain: (8, 8), step: 0 };
         let entry = Entry::Free { last_op: other, token: Token(5) };
         let nothing = Seen { best: None, ..seen(at(1), &entry, Span::ZERO) };

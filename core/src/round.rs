@@ -6,6 +6,7 @@ use crate::ballot::Ballot;
 use crate::decide::{Seen, Verdict};
 use crate::entry::Entry;
 use crate::message::Accepted;
+use crate::slab::Slot;
 use crate::time::{Instant, Span};
 
 /// A set of masters, by their place in the configuration.
@@ -136,6 +137,8 @@ pub(crate) struct Write {
     pub(crate) refused: Votes,
     /// What its caller is told once it is chosen; with none, the task goes on from there.
     pub(crate) verdict: Option<Verdict>,
+    /// A lock that waited and is granted by the same write as its caller's release.
+    pub(crate) heir: Option<Slot>,
     pub(crate) chosen: bool,
     /// When the masters are told to forget it, once all of them hold a mark.
     pub(crate) forget_at: Option<Instant>,

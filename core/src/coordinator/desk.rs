@@ -88,6 +88,7 @@ mod tests {
             accepted: votes,
             refused: votes,
             verdict: None,
+            heir: None,
             chosen,
             forget_at: None,
             resend_at: NOW,

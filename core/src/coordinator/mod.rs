@@ -12,6 +12,7 @@
 
 mod answers;
 mod desk;
+mod heirs;
 mod jitter;
 mod parking;
 mod rounds;
@@ -373,7 +374,10 @@ impl Coordinator {
         now: Instant,
         leaves: impl Fn(&Key) -> bool,
     ) -> Vec<(Origin, KeyRequest)> {
-        let idle = |task: &Task| matches!(task.place, Place::Queue(_) | Place::Parked(_));
+        let idle = |task: &Task| {
+            let waits = matches!(task.place, Place::Queue(_) | Place::Parked(_));
+            waits && task.past.sent_from.is_none()
+        };
         let mut leaving: Vec<(Instant, Slot)> = self
             .tasks
             .iter()
@@ -404,6 +408,9 @@ impl Coordinator {
             scene.answers.push_back((origin, outcome));
         }
         if let Some(desk) = desk {
+            if self.outlives(desk, slot) {
+                return;
+            }
             self.desks[desk].task = None;
             self.leave_vote(scene, desk);
             self.make_ready(desk);
@@ -527,6 +534,11 @@ impl Coordinator {
             assert!(desk.task.is_some() || idle, "votes and pauses have a task");
             let used = desk.task.is_some() || desk.crowd() > 0 || desk.phase != Phase::Rest;
             assert!(used, "a desk with nothing on it is cleared away");
+            if let Phase::Write(Write { heir: Some(heir), chosen, .. }) = desk.phase {
+                let place = &self.tasks[heir].place;
+                assert!(!chosen && desk.task.is_some_and(|task| task != heir), "an heir waits");
+                assert_eq!(*place, Place::Work(slot), "an heir is where its desk says");
+            }
         }
         let with_caller = self.tasks.iter().filter(|(_, task)| task.origin != Origin::Own).count();
         assert_eq!(with_caller, self.by_origin.len(), "every caller's task is found");

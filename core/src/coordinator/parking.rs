@@ -47,7 +47,9 @@ impl Coordinator {
         if self.queueing == 0 {
             return;
         }
-        if let Some(desk) = self.desks.find(key) {
+        if let Some(desk) = self.desks.find(key)
+            && self.heir(desk).is_none()
+        {
             self.unpark(desk);
         }
     }

@@ -81,8 +81,8 @@ impl Coordinator {
         };
         let Base { vote_at, sent, .. } = base.base;
         let ballot = base.base.ballot.next();
-        if self.waits(slot, scene.now) && seen.best.is_some_and(|(_, entry)| entry.held().is_some())
-        {
+        let (own, held) = (self.is_of(slot, &base.entry), base.entry.held().is_some());
+        if self.waits(slot, scene.now) && held && !own {
             // It would only learn that the key is held, which this desk knows.
             let held_for = self.desks[desk].held_for(scene.now).unwrap_or_default();
             self.desks[desk].task = None;
@@ -90,15 +90,20 @@ impl Coordinator {
             self.park(slot, desk, scene.now, true);
             return self.make_ready(desk);
         }
-        match decide(&self.tasks[slot].job, &seen, ballot, Past::default()) {
+        // What was chosen is above all that this task has sent. If it does not carry the task, nothing does any more.
+        let past = if own { self.tasks[slot].past } else { Past::default() };
+        self.tasks[slot].past.sent_from = past.sent_from;
+        match decide(&self.tasks[slot].job, &seen, ballot, past) {
             Plan::Answer(verdict) => self.conclude(scene, desk, verdict, (0, 0)),
             Plan::Write { entry, keep, verdict } => {
                 count_margin(&mut self.tally, &self.tasks[slot].job, &seen, &verdict);
+                let (entry, keep, heir) =
+                    self.bequeath(scene, (desk, slot), ballot, (entry, keep, &verdict));
                 self.end_round(desk);
                 let round = self.turns.begin(Turn::Desk(desk));
                 let base = Base { round, ballot, vote_at, sent, voted: false };
                 let write = self.new_write(scene, slot, base, (entry, keep), Some(verdict));
-                self.write(scene, desk, slot, write);
+                self.write(scene, desk, slot, Write { heir, ..write });
             }
             // Nothing chosen has to be settled; a vote would show it.
             Plan::Settle { .. } => self.vote(scene, desk),
@@ -121,9 +126,11 @@ impl Coordinator {
             }
             Plan::Write { entry, keep, verdict } => {
                 count_margin(&mut self.tally, &task.job, &seen, &verdict);
+                let (entry, keep, heir) =
+                    self.bequeath(scene, (desk, slot), ballot, (entry, keep, &verdict));
                 let base = Base { round, ballot, vote_at, sent, voted: true };
                 let write = self.new_write(scene, slot, base, (entry, keep), Some(verdict));
-                self.write(scene, desk, slot, write);
+                self.write(scene, desk, slot, Write { heir, ..write });
             }
             Plan::Settle { entry, keep } => {
                 let base = Base { round, ballot, vote_at, sent, voted: true };
@@ -150,6 +157,7 @@ impl Coordinator {
             accepted: Votes::default(),
             refused: Votes::default(),
             verdict,
+            heir: None,
             chosen: false,
             forget_at: None,
             resend_at: scene.now.after(self.resend_after()),
@@ -224,7 +232,11 @@ impl Coordinator {
         }
         let Some(verdict) = verdict else { return self.settled(scene, desk) };
         let count = |votes: Votes| u8::try_from(votes.count()).unwrap_or(u8::MAX);
+        let heir = self.take_heir(desk);
         self.conclude(scene, desk, verdict, (count(sent), count(accepted)));
+        if let Some(heir) = heir {
+            self.grant(scene, desk, heir, (sent, accepted));
+        }
     }
 
     /// What the task on this desk is built on was chosen: it is the next one again, in what is left of its time.
@@ -283,6 +295,7 @@ impl Coordinator {
 
     /// The same where the next phase begins at once.
     fn end_round(&mut self, desk: Slot) {
+        self.part_from_heir(desk);
         if let Some((round, _)) = self.desks[desk].round() {
             self.turns.end(round);
         }

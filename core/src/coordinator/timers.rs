@@ -39,13 +39,14 @@ impl Coordinator {
         let task = &self.tasks[slot];
         let outcome = match &task.place {
             Place::Parked(_) => Outcome::NotDone(NotDone::TimedOut),
-            Place::Queue(_) => Outcome::NotDone(NotDone::NoQuorum),
             Place::Query(_) if scene.now < task.until.min(task.give_up) => {
                 return self.query_again(scene, slot);
             }
             Place::Query(_) => Outcome::NotDone(NotDone::NoQuorum),
-            Place::Work(_) if task.past.sent_from.is_none() => Outcome::NotDone(NotDone::NoQuorum),
-            Place::Work(_) => Outcome::Unknown,
+            Place::Queue(_) | Place::Work(_) if task.past.sent_from.is_none() => {
+                Outcome::NotDone(NotDone::NoQuorum)
+            }
+            Place::Queue(_) | Place::Work(_) => Outcome::Unknown,
         };
         self.end(scene, slot, outcome);
     }

@@ -1,0 +1,202 @@
+//! A release and the next grant in one write, and what becomes of both where that fails.
+
+use super::*;
+
+/// A key that somebody holds, whose release was just sent with the grant for the first of two that wait.
+struct Handing {
+    room: Room,
+    /// The ballot of the lock that is released.
+    before: Ballot,
+    release: Origin,
+    heir: Origin,
+    next: Origin,
+    round: u64,
+    ballot: Ballot,
+    entry: Entry,
+}
+
+impl Handing {
+    fn new() -> Self {
+        Self::with_patience(LEASE, LEASE)
+    }
+
+    fn with_patience(release: Span, heir: Span) -> Self {
+        let (mut room, _, before) = Room::locked();
+        let heir = room.ask(lock(2, LEASE), heir);
+        let next = room.ask(lock(3, LEASE), LEASE);
+        room.pass(ms(10));
+        let release = room.ask(release_of(1), release);
+        let sent = room.sent();
+        let [Sent::Accept(to, round, ballot, entry)] = &sent[..] else { panic!("{sent:?}") };
+        assert!(to.iter().eq([0, 1]), "one write, and nothing else");
+        let (round, ballot, entry) = (*round, *ballot, entry.clone());
+        Self { room, before, release, heir, next, round, ballot, entry }
+    }
+
+    fn accepted(&mut self) {
+        for from in [0, 1] {
+            self.room.hear(from, self.round, &Answer::Accepted { ballot: self.ballot });
+        }
+    }
+
+    /// One master refuses, so that the write cannot be chosen any more, and a vote finds this.
+    fn refused(&mut self, found: Option<&Accepted>) {
+        let (ballot, counter) = (self.ballot, self.ballot.counter + 5);
+        self.room.hear(1, self.round, &Answer::NotAccepted { ballot, counter });
+        let (round, ballot) = self.room.vote();
+        for from in [0, 2] {
+            self.room.hear(from, round, &promise(ballot, found.cloned()));
+        }
+    }
+
+    /// The write that was just sent is accepted, and what it says is this.
+    fn written(&mut self, to: &[usize]) -> (Ballot, Entry) {
+        let (round, ballot, entry) = self.room.write(to);
+        for &from in to {
+            self.room.hear(from, round, &Answer::Accepted { ballot });
+        }
+        (ballot, entry)
+    }
+
+    /// The write, as one master holds it.
+    fn found(&self) -> Option<Accepted> {
+        let (ballot, entry) = (self.ballot, self.entry.clone());
+        Some(Accepted { ballot, entry, remaining: LEASE })
+    }
+}
+
+fn release_of(chain: u64) -> Action {
+    Action::Release { id: OpId { chain: (chain, 0), step: 1 }, owner: Owner::default() }
+}
+
+/// The token of what was done, once.
+fn token(outcome: Option<&Outcome>) -> Option<u64> {
+    match outcome {
+        Some(Outcome::Done(Done { token, repeated: false, .. })) => Some(token.0),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_release_and_the_next_grant_share_a_write() {
+    let mut handing = Handing::new();
+    assert_eq!(handing.entry.last_op().chain, (2, 0), "the first that came");
+    handing.accepted();
+    let Handing { mut room, before, release, heir, next, ballot, .. } = handing;
+    assert_eq!(token(room.told(release).as_ref()), Some(before.counter));
+    let told = room.told(heir);
+    let Some(Outcome::Done(Done { waited, valid_for, .. })) = &told else { panic!("{told:?}") };
+    assert_eq!((token(told.as_ref()), waited), (Some(ballot.counter), &ms(10)));
+    let believed = room.coordinator.timing.max_clock_drift.believed(LEASE.plus(*waited));
+    assert_eq!(*valid_for, Some(believed), "counted from when it was asked for");
+    assert_eq!((room.sent(), room.told(next)), (Vec::new(), None), "the next one waits");
+    room.ask(release_of(2), LEASE);
+    assert_eq!(room.write(&[0, 1]).2.last_op().chain, (3, 0));
+}
+
+#[test]
+fn a_write_of_two_that_took_effect_did_so_for_both() {
+    let mut handing = Handing::new();
+    let found = handing.found();
+    handing.refused(found.as_ref());
+    assert_eq!(handing.written(&[0, 2]).1, handing.entry, "what is there is written again");
+    assert_eq!(token(handing.room.told(handing.release).as_ref()), Some(handing.before.counter));
+    assert_eq!(handing.room.told(handing.heir), None);
+    // By the heir itself, with its whole lease.
+    assert_eq!(handing.written(&[0, 2]).1, handing.entry);
+    assert_eq!(token(handing.room.told(handing.heir).as_ref()), Some(handing.ballot.counter));
+    assert_eq!((handing.room.sent(), handing.room.told(handing.next)), (Vec::new(), None));
+}
+
+#[test]
+fn a_write_of_two_that_never_took_effect_is_followed_by_one_of_each() {
+    let mut handing = Handing::new();
+    let Some(mut old) = held_by(1, handing.before.counter) else { panic!("somebody's") };
+    old.ballot = handing.before;
+    handing.refused(Some(&old));
+    assert_eq!(handing.written(&[0, 2]).1.held(), None, "it is released");
+    assert_eq!(token(handing.room.told(handing.release).as_ref()), Some(handing.before.counter));
+    let (ballot, entry) = handing.written(&[0, 2]);
+    assert_eq!(entry.last_op().chain, (2, 0), "the heir stays the first");
+    assert_eq!(token(handing.room.told(handing.heir).as_ref()), Some(ballot.counter));
+}
+
+#[test]
+fn where_nobody_can_tell_neither_of_two_is_told_anything() {
+    let mut handing = Handing::new();
+    let other = held(handing.ballot.counter + 3);
+    handing.refused(other.as_ref());
+    assert_eq!(handing.room.told(handing.release), Some(Outcome::Unknown));
+    let (round, ballot) = handing.room.vote();
+    for from in [0, 1] {
+        handing.room.hear(from, round, &promise(ballot, other.clone()));
+    }
+    assert_eq!(handing.room.told(handing.heir), Some(Outcome::Unknown));
+}
+
+#[test]
+fn an_heir_that_was_not_yet_tried_again_may_have_got_the_key() {
+    let mut handing = Handing::with_patience(LEASE, ms(200));
+    let (ballot, counter) = (handing.ballot, handing.ballot.counter + 5);
+    handing.room.hear(1, handing.round, &Answer::NotAccepted { ballot, counter });
+    handing.room.vote();
+    // It stands in the queue behind the release, which waits for promises. A home that moves does not take it along.
+    let moved = handing.room.with(|coordinator, scene| coordinator.take_back(scene.now, |_| true));
+    assert_eq!(moved.len(), 1, "only the one that was never tried");
+    handing.room.pass(ms(300));
+    assert_eq!(handing.room.told(handing.heir), Some(Outcome::Unknown));
+}
+
+#[test]
+fn whoever_loses_patience_leaves_the_other_alone() {
+    let mut handing = Handing::with_patience(ms(100), LEASE);
+    handing.room.pass(ms(150));
+    assert_eq!(handing.room.told(handing.release), Some(Outcome::Unknown));
+    handing.accepted();
+    assert_eq!(token(handing.room.told(handing.heir).as_ref()), Some(handing.ballot.counter));
+    assert_eq!(handing.room.told(handing.next), None);
+
+    let mut handing = Handing::with_patience(LEASE, ms(100));
+    handing.room.pass(ms(150));
+    assert_eq!(handing.room.told(handing.heir), Some(Outcome::Unknown));
+    handing.accepted();
+    assert_eq!(token(handing.room.told(handing.release).as_ref()), Some(handing.before.counter));
+    assert_eq!(handing.room.told(handing.next), None, "somebody may hold it");
+}
+
+#[test]
+fn what_is_granted_to_nobody_is_given_up() {
+    let mut handing = Handing::new();
+    let heir = handing.heir;
+    handing.room.with(|coordinator, scene| coordinator.cancel(scene, heir));
+    assert_eq!(handing.room.told(heir), None, "it is on its way");
+    handing.accepted();
+    assert_eq!(token(handing.room.told(handing.release).as_ref()), Some(handing.before.counter));
+    assert_eq!(handing.room.told(heir), Some(Outcome::Unknown));
+    assert_eq!(handing.room.write(&[0, 1]).2.held(), None);
+}
+
+#[test]
+fn another_epoch_parts_the_two_and_both_vote_in_it() {
+    let mut handing = Handing::new();
+    handing.room.with(Coordinator::begin_again);
+    handing.accepted();
+    assert_eq!(handing.room.told(handing.release), None, "what the old masters say is too late");
+    let (round, ballot) = handing.room.vote();
+    for from in [0, 1] {
+        handing.room.hear(from, round, &promise(ballot, handing.found()));
+    }
+    handing.written(&[0, 1]);
+    assert_eq!(token(handing.room.told(handing.release).as_ref()), Some(handing.before.counter));
+    handing.written(&[0, 1]);
+    assert_eq!(token(handing.room.told(handing.heir).as_ref()), Some(handing.ballot.counter));
+}
+
+#[test]
+fn a_lock_that_knows_its_chain_is_over_inherits_nothing() {
+    let (mut room, ..) = Room::locked();
+    // Sent a second time, while its first sending holds the key.
+    let again = room.ask(lock(1, LEASE), LEASE);
+    let (.., entry) = room.write(&[0, 1]);
+    assert_eq!((entry.last_op().chain, room.told(again)), ((1, 0), None));
+}

@@ -1,4 +1,5 @@
-//! etcd: a lock is a key made under a lease of the worker's, in a transaction that wants it not to be there.
+//! etcd: a lock is a key made under a lease of the worker's, in a transaction that wants it not to be there. Where workers queue,
+//! each makes a key of its own and waits until the one that was made last before it is gone, as etcd's own mutex does.
 //!
 //! gRPC by way of the crates `h2` and `prost`, without the layers of a general client between.
 
@@ -6,12 +7,18 @@ use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
 use prost::Message;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 const TTL_SECONDS: i64 = 60;
+/// Where workers queue.
+const QUEUE: &str = "/queue/";
 const CREATED: i32 = 1;
+const DELETED: i32 = 1;
+const DESCENDING: i32 = 2;
+const BY_CREATION: i32 = 2;
 const VALUE: i32 = 3;
 
 #[derive(Clone, PartialEq, Message)]
@@ -63,14 +70,75 @@ struct Txn {
 
 #[derive(Clone, PartialEq, Message)]
 struct TxnAnswer {
+    #[prost(message, optional, tag = "1")]
+    header: Option<Header>,
     #[prost(bool, tag = "2")]
     succeeded: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct Header {
+    #[prost(int64, tag = "3")]
+    revision: i64,
+}
+
+/// The newest key of a range among those that are older than something.
+#[derive(Clone, PartialEq, Message)]
+struct Newest {
+    #[prost(bytes, tag = "1")]
+    from: Vec<u8>,
+    #[prost(bytes, tag = "2")]
+    to: Vec<u8>,
+    #[prost(int64, tag = "3")]
+    limit: i64,
+    #[prost(int32, tag = "5")]
+    order: i32,
+    #[prost(int32, tag = "6")]
+    by: i32,
+    #[prost(int64, tag = "13")]
+    created_until: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Pair {
+    #[prost(bytes, tag = "1")]
+    key: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct RangeAnswer {
+    #[prost(message, optional, tag = "1")]
+    header: Option<Header>,
+    #[prost(message, repeated, tag = "2")]
+    pairs: Vec<Pair>,
     #[prost(int64, tag = "4")]
     count: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Watch {
+    #[prost(message, optional, tag = "1")]
+    create: Option<WatchKey>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WatchKey {
+    #[prost(bytes, tag = "1")]
+    key: Vec<u8>,
+    #[prost(int64, tag = "3")]
+    from_revision: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WatchAnswer {
+    #[prost(message, repeated, tag = "11")]
+    events: Vec<Event>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    #[prost(int32, tag = "1")]
+    kind: i32,
 }
 
 /// Asks for a lease, or, by its name, for more of it.
@@ -115,6 +183,23 @@ impl Etcd {
     }
 
     async fn call<A: Message + Default>(&self, path: &str, question: &impl Message) -> Option<A> {
+        let (mut stream, _body) = self.ask(path, question, true).await?;
+        let mut answer = BytesMut::new();
+        while let Some(data) = stream.data().await {
+            let data = data.ok()?;
+            stream.flow_control().release_capacity(data.len()).ok()?;
+            answer.extend_from_slice(&data);
+        }
+        A::decode(answer.get(5..)?).ok()
+    }
+
+    /// Asks, as the only or the first question of a stream.
+    async fn ask(
+        &self,
+        path: &str,
+        question: &impl Message,
+        only: bool,
+    ) -> Option<(RecvStream, SendStream<Bytes>)> {
         let mut requests = self.requests.clone().ready().await.ok()?;
         let request = http::Request::post(format!("http://localhost/{path}"))
             .header("content-type", "application/grpc")
@@ -126,21 +211,72 @@ impl Etcd {
         bytes.put_u8(0);
         bytes.put_u32(u32::try_from(question.encoded_len()).ok()?);
         question.encode(&mut bytes).ok()?;
-        body.send_data(bytes.freeze(), true).ok()?;
-        let mut stream = response.await.ok()?.into_body();
-        let mut answer = BytesMut::new();
-        while let Some(data) = stream.data().await {
-            let data = data.ok()?;
-            stream.flow_control().release_capacity(data.len()).ok()?;
-            answer.extend_from_slice(&data);
-        }
-        A::decode(answer.get(5..)?).ok()
+        body.send_data(bytes.freeze(), only).ok()?;
+        Some((response.await.ok()?.into_body(), body))
     }
 
     async fn txn(&self, compare: Compare, op: Op) -> bool {
+        self.revised(compare, op).await.is_some()
+    }
+
+    /// The revision that it made, if it did anything.
+    async fn revised(&self, compare: Compare, op: Op) -> Option<i64> {
         let txn = Txn { compare: vec![compare], success: vec![op] };
-        let answer: Option<TxnAnswer> = self.call("etcdserverpb.KV/Txn", &txn).await;
-        answer.is_some_and(|answer| answer.succeeded)
+        let answer: TxnAnswer = self.call("etcdserverpb.KV/Txn", &txn).await?;
+        answer.header.filter(|_| answer.succeeded).map(|header| header.revision)
+    }
+
+    /// Queues; the key to delete to let the next one in.
+    pub(crate) async fn take_turn(&self, value: &str) -> Option<String> {
+        let mine = format!("{QUEUE}{:x}", self.lease);
+        let mut end = QUEUE.as_bytes().to_vec();
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let free = Compare {
+            target: CREATED,
+            key: mine.clone().into(),
+            created: Some(0),
+            ..Compare::default()
+        };
+        let revision = self.revised(free, self.put(&mine, value)).await?;
+        loop {
+            let newest = Newest {
+                from: QUEUE.into(),
+                to: end.clone(),
+                limit: 1,
+                order: DESCENDING,
+                by: BY_CREATION,
+                created_until: revision - 1,
+            };
+            let answer: RangeAnswer = self.call("etcdserverpb.KV/Range", &newest).await?;
+            let Some(before) = answer.pairs.into_iter().next() else { return Some(mine) };
+            self.until_deleted(before.key, answer.header?.revision + 1).await?;
+        }
+    }
+
+    /// Waits until this key is deleted, from this revision on.
+    async fn until_deleted(&self, key: Vec<u8>, from_revision: i64) -> Option<()> {
+        let watch = Watch { create: Some(WatchKey { key, from_revision }) };
+        // The watch lasts for as long as there may be another question.
+        let (mut stream, _open) = self.ask("etcdserverpb.Watch/Watch", &watch, false).await?;
+        let mut bytes = BytesMut::new();
+        loop {
+            let data = stream.data().await?.ok()?;
+            stream.flow_control().release_capacity(data.len()).ok()?;
+            bytes.extend_from_slice(&data);
+            while let Some(header) = bytes.first_chunk::<5>() {
+                let [_, length @ ..] = *header;
+                let whole = 5 + usize::try_from(u32::from_be_bytes(length)).ok()?;
+                if bytes.len() < whole {
+                    break;
+                }
+                let answer = WatchAnswer::decode(bytes.split_to(whole).get(5..)?).ok()?;
+                if answer.events.iter().any(|event| event.kind == DELETED) {
+                    return Some(());
+                }
+            }
+        }
     }
 
     fn put(&self, key: &str, value: &str) -> Op {

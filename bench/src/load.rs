@@ -14,7 +14,7 @@ use crate::stage::Cluster;
 use crate::system::{self, System, Worker, Workload};
 
 /// How long to run before measuring.
-const WARM_UP: Duration = Duration::from_millis(700);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(700);
 /// Latencies up to here are told apart, in microseconds.
 const LONGEST: u64 = 60_000_000;
 

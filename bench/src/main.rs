@@ -7,9 +7,11 @@
 mod compare;
 mod etcd;
 mod floor;
+mod hung;
 mod load;
 mod pipe;
 mod processor;
+mod queue;
 mod redis;
 mod stage;
 mod system;
@@ -22,7 +24,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use tokio::task::LocalSet;
+
+use self::compare::Plan;
+
+/// The same as the nodes' and their clients'.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Debug, Parser)]
 #[command(name = "leasehold-bench", version, about)]
@@ -47,6 +56,9 @@ enum Command {
         /// How often everything is measured; the median is shown
         #[arg(long, default_value_t = 3)]
         rounds: usize,
+        /// Measures only these: cycle, extend, update, read, queue, hung
+        #[arg(long, value_delimiter = ',', value_parser = ["cycle", "extend", "update", "read", "queue", "hung"])]
+        only: Vec<String>,
     },
     /// Measures what Leasehold is to reach, and prints it as a table
     Table {
@@ -59,6 +71,9 @@ enum Command {
         /// How many leases end at once
         #[arg(long, default_value_t = 1_000_000)]
         expiring: u64,
+        /// Measures only the rows that have this in their names
+        #[arg(long, value_name = "WORDS", default_value = "")]
+        only: String,
     },
     /// Sends 64 bytes back, for ever
     #[command(hide = true)]
@@ -75,16 +90,17 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let ran = match command {
-        Command::Compare { leasehold, in_flight, seconds, rounds } => {
+        Command::Compare { leasehold, in_flight, seconds, rounds, only } => {
             let leasehold = leasehold.canonicalize();
             leasehold.and_then(|leasehold| {
-                let (seconds, rounds) = (Duration::from_secs(seconds.max(1)), rounds.max(1));
-                compare::compare(&leasehold, in_flight.max(1), seconds, rounds)
+                let duration = Duration::from_secs(seconds.max(1));
+                let (in_flight, rounds) = (in_flight.max(1), rounds.max(1));
+                compare::compare(&Plan { leasehold, in_flight, duration, rounds, only })
             })
         }
-        Command::Table { leasehold, seconds, expiring } => leasehold
+        Command::Table { leasehold, seconds, expiring, only } => leasehold
             .canonicalize()
-            .and_then(|leasehold| table::table(&leasehold, seconds.max(2), expiring)),
+            .and_then(|leasehold| table::table(&leasehold, seconds.max(2), expiring, &only)),
         Command::FloorServer { port } => floor_server(port),
     };
     match ran {

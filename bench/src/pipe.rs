@@ -1,10 +1,11 @@
 //! A connection whose answers come in the order of the questions, as those of Redis, `ZooKeeper` and the floor do.
 //!
 //! Whatever has gathered is written at once, and all answers of a read are taken apart at once, so that this is no
-//! bottleneck. All users of a pipe are on its thread.
+//! bottleneck. All users of a pipe are on its thread. What comes between the answers, unasked, goes to those who wait for it
+//! by name.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -19,6 +20,8 @@ use tokio::task::spawn_local;
 
 /// How long the first answer in these bytes is, once that can be told.
 pub(crate) type Framing = fn(&[u8]) -> Option<usize>;
+/// The name of what this announces, if it is no answer.
+pub(crate) type Announces = fn(&[u8]) -> Option<Vec<u8>>;
 /// An answer under way; it fails if the connection ends.
 pub(crate) type Answer = oneshot::Receiver<Vec<u8>>;
 
@@ -30,21 +33,33 @@ pub(crate) struct Pipe(Rc<Inner>);
 struct Inner {
     out: RefCell<Vec<u8>>,
     waiting: RefCell<VecDeque<oneshot::Sender<Vec<u8>>>>,
+    /// Who waits for something to be announced.
+    expecting: RefCell<HashMap<Vec<u8>, oneshot::Sender<()>>>,
     work: Notify,
 }
 
 impl Pipe {
     /// Connects; must be called within a `LocalSet`.
     pub(crate) async fn connect(port: u16, framing: Framing) -> io::Result<Self> {
+        Self::announcing(port, framing, |_| None).await
+    }
+
+    /// The same to a server that says something unasked, too.
+    pub(crate) async fn announcing(
+        port: u16,
+        framing: Framing,
+        announces: Announces,
+    ) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
         let inner = Rc::new(Inner {
             out: RefCell::default(),
             waiting: RefCell::default(),
+            expecting: RefCell::default(),
             work: Notify::new(),
         });
-        spawn_local(read(Rc::clone(&inner), reader, framing));
+        spawn_local(read(Rc::clone(&inner), reader, framing, announces));
         spawn_local(write(Rc::clone(&inner), writer));
         Ok(Self(inner))
     }
@@ -61,6 +76,14 @@ impl Pipe {
             self.0.work.notify_one();
         }
         answer
+    }
+
+    /// Where it is told that this was announced; ask for it before the question that leads to that. It fails if the
+    /// connection ends.
+    pub(crate) fn expect(&self, name: Vec<u8>) -> oneshot::Receiver<()> {
+        let (sender, announced) = oneshot::channel();
+        self.0.expecting.borrow_mut().insert(name, sender);
+        announced
     }
 }
 
@@ -80,12 +103,13 @@ async fn write(inner: Rc<Inner>, mut writer: OwnedWriteHalf) {
     }
 }
 
-async fn read(inner: Rc<Inner>, mut reader: OwnedReadHalf, framing: Framing) {
+async fn read(inner: Rc<Inner>, mut reader: OwnedReadHalf, framing: Framing, announces: Announces) {
     let mut bytes: Vec<u8> = Vec::new();
     loop {
         bytes.reserve(64 << 10);
         if !matches!(reader.read_buf(&mut bytes).await, Ok(1..)) {
             inner.waiting.borrow_mut().clear();
+            inner.expecting.borrow_mut().clear();
             return;
         }
         let mut at = 0;
@@ -93,7 +117,12 @@ async fn read(inner: Rc<Inner>, mut reader: OwnedReadHalf, framing: Framing) {
             && let Some(answer) = framing(rest).and_then(|length| rest.get(..length))
         {
             at += answer.len();
-            if let Some(sender) = inner.waiting.borrow_mut().pop_front() {
+            if let Some(name) = announces(answer) {
+                if let Some(sender) = inner.expecting.borrow_mut().remove(&name) {
+                    // Who waited may have gone.
+                    sender.send(()).unwrap_or_default();
+                }
+            } else if let Some(sender) = inner.waiting.borrow_mut().pop_front() {
                 // Who asked may have had enough answers from elsewhere.
                 drop(sender.send(answer.to_vec()));
             }

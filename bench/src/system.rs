@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use leasehold_client::clock::{self, Instant};
 use leasehold_client::{Client, Lease, Options};
 
 use crate::etcd::{self, Etcd};
@@ -13,6 +14,10 @@ use crate::{floor, zookeeper};
 
 /// The lease that everybody asks for.
 const TTL: Duration = Duration::from_secs(60);
+/// The key that workers queue for, where it is one.
+const QUEUE: &str = "/queue";
+/// Where nobody is told that it is free, it is tried again this often.
+const POLL: Duration = Duration::from_millis(1);
 
 /// What to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +91,8 @@ pub(crate) struct Worker {
     key: String,
     value: String,
     at: At,
+    /// What ends this worker's turn, where workers queue.
+    turn: Option<String>,
 }
 
 #[derive(Debug)]
@@ -159,7 +166,12 @@ pub(crate) async fn workers(
         } else {
             At::connect(system, ports).await?.share().await?
         };
-        workers.push(Worker { key: format!("/w{worker}"), value: format!("{worker:032}"), at });
+        workers.push(Worker {
+            key: format!("/w{worker}"),
+            value: format!("{worker:032}"),
+            at,
+            turn: None,
+        });
     }
     Ok(workers)
 }
@@ -173,7 +185,7 @@ impl Worker {
 
     /// Acquires its key.
     pub(crate) async fn acquire(&mut self) -> bool {
-        let Self { key, value, at } = self;
+        let Self { key, value, at, .. } = self;
         match at {
             At::Floor { pipes, rounds } => floor::rounds(pipes, *rounds).await,
             At::Leasehold { client, lease } => {
@@ -192,7 +204,7 @@ impl Worker {
 
     /// Releases it.
     pub(crate) async fn release(&mut self) -> bool {
-        let Self { key, value, at } = self;
+        let Self { key, value, at, .. } = self;
         match at {
             At::Floor { pipes, rounds } => floor::rounds(pipes, *rounds).await,
             At::Leasehold { lease, .. } => match lease.take() {
@@ -205,9 +217,56 @@ impl Worker {
         }
     }
 
+    /// Queues for the key that all want, until `end` at least. Whether it has it then.
+    pub(crate) async fn take_turn(&mut self, end: Instant) -> bool {
+        let Self { value, at, turn, .. } = self;
+        match at {
+            At::Floor { .. } => false,
+            At::Leasehold { client, lease } => {
+                let wait = Duration::from(end.since(clock::now())).saturating_add(TTL);
+                let lock = client.lock(QUEUE).value(value.as_str()).ttl(TTL).wait(wait);
+                *lease = lock.lease().await.ok();
+                lease.is_some()
+            }
+            At::Redis { pipes, .. } => loop {
+                if redis::acquire(pipes, QUEUE, value).await {
+                    return true;
+                }
+                let now = clock::now();
+                if now >= end {
+                    return false;
+                }
+                clock::sleep_until(now.after(POLL.into())).await;
+            },
+            At::ZooKeeper { pipe, .. } => {
+                *turn = zookeeper::take_turn(pipe, value).await;
+                turn.is_some()
+            }
+            At::Etcd(etcd) => {
+                *turn = etcd.take_turn(value).await;
+                turn.is_some()
+            }
+        }
+    }
+
+    /// Lets the next one have it.
+    pub(crate) async fn end_turn(&mut self) -> bool {
+        let Self { value, at, turn, .. } = self;
+        match (at, turn.take()) {
+            (At::Floor { .. }, _) | (At::ZooKeeper { .. } | At::Etcd(_), None) => false,
+            (At::Leasehold { lease, .. }, _) => match lease.take() {
+                Some(lease) => lease.release().await.is_ok(),
+                None => false,
+            },
+            (At::Redis { pipes, scripts }, _) => redis::release(pipes, scripts, QUEUE, value).await,
+            (At::ZooKeeper { pipe, .. }, Some(mine)) => zookeeper::release(pipe, &mine).await,
+            (At::Etcd(etcd), Some(mine)) => etcd.release(&mine, value).await,
+        }
+    }
+
     /// One operation on the key that it holds.
     pub(crate) async fn step(&mut self, workload: Workload) -> bool {
-        let Self { key, value, at } = self;
+        let Self { key, value, at, .. } = self;
         match (at, workload) {
             (_, Workload::Cycle) => false,
             (At::Floor { pipes, rounds }, _) => floor::rounds(pipes, *rounds).await,

@@ -23,52 +23,70 @@ const BEFORE: Duration = Duration::from_secs(2);
 const AROUND: &str = "6s";
 
 /// Measures everything and prints the table.
-pub(crate) fn table(leasehold: &Path, seconds: u64, expiring: u64) -> io::Result<()> {
+pub(crate) fn table(leasehold: &Path, seconds: u64, expiring: u64, only: &str) -> io::Result<()> {
     let floor = Cluster::start(System::Floor { rounds: 1 }, leasehold)?;
     let cluster = Cluster::start(System::Leasehold, leasehold)?;
     let bench = Bench { leasehold, cluster: &cluster, seconds };
     let mut rows = String::from("| | at least | aim | measured |\n| --- | --- | --- | --- |\n");
-    let mut row = |what: &str, goals: &str, measured: &str| {
+    for (what, goals, measure) in ROWS {
+        let what = what.replace("{leases}", &expiring.to_string());
+        if !what.contains(only) {
+            continue;
+        }
+        let measured = match measure {
+            Measure::Rate(args) => rate(&bench.run(args)?),
+            Measure::Alone { keys } => bench.alone(&floor, keys)?,
+            Measure::Hung => bench.hung()?,
+            Measure::Queue => bench.queue()?,
+            Measure::Expiring => bench.expiring(expiring)?,
+        };
         note(&format!("{what}: {measured}"));
         // Writing to a string does not fail.
         writeln!(rows, "| {what} | {goals} | {measured} |").unwrap_or_default();
-    };
-
-    for (what, goals, args) in [
-        (
-            "cycle, 64 in flight",
-            "150,000 ops/s, ≤ 0.010 CPU s/1,000 | 320,000, ≤ 0.004",
-            &["cycle"][..],
-        ),
-        ("cycle, 64 in flight, each worker the same key again", "| ", &["cycle", "--keys", "64"]),
-        ("cycle, 256 in flight", "250,000 | 500,000", &["cycle", "--in-flight", "256"]),
-        ("extend, 64 in flight", "200,000 | 400,000", &["extend"]),
-        ("update, 64 in flight", "200,000 | 400,000", &["update"]),
-        ("quorum read, 64 in flight", "200,000 | 400,000", &["read"]),
-        ("local read, 64 in flight", "400,000 | 800,000", &["local-read"]),
-    ] {
-        row(what, goals, &rate(&bench.run(args)?));
     }
-    row(
-        "cycle, 1 in flight, p50 against one bare round",
-        "2.5 × | 2 ×",
-        &bench.alone(&floor, "100000")?,
-    );
-    row("the same with the same key again", "| ", &bench.alone(&floor, "1")?);
-    row("one node hung, keys with another home", "90 % | 100 %", &bench.hung()?);
-    let queue = bench.run(&["queue"])?;
-    let acquired =
-        number(&queue, &["latency_us", "acquire", "count"]) / number(&queue, &["seconds"]);
-    let fair = format!("{acquired:.0}/s, Jain {:.4}", number(&queue, &["jain"]));
-    row("fair blocking lock, 64 clients, one key", "10,000/s, Jain ≥ 0.99 | 30,000", &fair);
-    let together = bench.expiring(expiring)?;
-    row(
-        &format!("{expiring} leases end within one second, others' p99"),
-        "20 ms | 5 ms",
-        &together,
-    );
     print(&rows)
 }
+
+/// How a row is measured.
+#[derive(Clone, Copy, Debug)]
+enum Measure {
+    /// By `leasehold bench` with these words.
+    Rate(&'static [&'static str]),
+    Alone {
+        keys: &'static str,
+    },
+    Hung,
+    Queue,
+    Expiring,
+}
+
+/// What each row is called, what is to be reached at least and at best, and how it is measured.
+const ROWS: [(&str, &str, Measure); 12] = [
+    (
+        "cycle, 64 in flight",
+        "150,000 ops/s, ≤ 0.010 CPU s/1,000 | 320,000, ≤ 0.004",
+        Measure::Rate(&["cycle"]),
+    ),
+    (
+        "cycle, 64 in flight, each worker the same key again",
+        "| ",
+        Measure::Rate(&["cycle", "--keys", "64"]),
+    ),
+    ("cycle, 256 in flight", "250,000 | 500,000", Measure::Rate(&["cycle", "--in-flight", "256"])),
+    ("extend, 64 in flight", "200,000 | 400,000", Measure::Rate(&["extend"])),
+    ("update, 64 in flight", "200,000 | 400,000", Measure::Rate(&["update"])),
+    ("quorum read, 64 in flight", "200,000 | 400,000", Measure::Rate(&["read"])),
+    ("local read, 64 in flight", "400,000 | 800,000", Measure::Rate(&["local-read"])),
+    (
+        "cycle, 1 in flight, p50 against one bare round",
+        "2.5 × | 2 ×",
+        Measure::Alone { keys: "100000" },
+    ),
+    ("cycle, 1 in flight, the same key again", "| ", Measure::Alone { keys: "1" }),
+    ("one node hung, keys with another home", "90 % | 100 %", Measure::Hung),
+    ("fair blocking lock, 64 clients, one key", "10,000/s, Jain ≥ 0.99 | 30,000", Measure::Queue),
+    ("{leases} leases end within one second, others' p99", "20 ms | 5 ms", Measure::Expiring),
+];
 
 struct Bench<'a> {
     leasehold: &'a Path,
@@ -140,6 +158,14 @@ impl Bench<'_> {
             100.0 * after / before.max(1.0),
             measured.get("errors").unwrap_or(&Value::Null)
         ))
+    }
+
+    /// How often one key changes hands, and how fairly.
+    fn queue(&self) -> io::Result<String> {
+        let queue = self.run(&["queue"])?;
+        let acquired =
+            number(&queue, &["latency_us", "acquire", "count"]) / number(&queue, &["seconds"]);
+        Ok(format!("{acquired:.0}/s, Jain {:.4}", number(&queue, &["jain"])))
     }
 
     /// The worst second of an open loop while so many leases end.

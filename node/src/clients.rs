@@ -375,7 +375,10 @@ async fn converse(
         tokio::select! {
             biased;
             bytes = outbox.take() => match bytes {
-                Some(bytes) => write(context, stream, outbox, &bytes).await?,
+                Some(bytes) => {
+                    write(context, stream, outbox, &bytes).await?;
+                    outbox.written(bytes);
+                }
                 None => return Ok(()),
             },
             room = context.arrivals.reserve(), if waiting.is_some() => match room {

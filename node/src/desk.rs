@@ -246,8 +246,9 @@ impl Desk {
         let mut unsent = std::mem::take(&mut self.unsent);
         for connection in unsent.drain(..) {
             let Some(client) = self.connections.get_mut(&connection) else { continue };
-            if !client.sender.put(client.frame.take()) {
-                self.drop_client(connection, "it does not read its answers");
+            match client.sender.put(client.frame.take()) {
+                Some(spare) => drop(client.frame.swap(spare)),
+                None => self.drop_client(connection, "it does not read its answers"),
             }
         }
         self.unsent = unsent;

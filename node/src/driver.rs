@@ -86,6 +86,16 @@ pub(crate) struct Inputs {
     pub(crate) clients: mpsc::Receiver<ClientArrival>,
 }
 
+impl Inputs {
+    /// Takes what is there. Says whether there was anything.
+    fn take(&mut self, arrived: &mut Arrived) -> bool {
+        drain(&mut self.control, &mut arrived.control);
+        drain(&mut self.peers, &mut arrived.peers);
+        drain(&mut self.clients, &mut arrived.clients);
+        !(arrived.control.is_empty() && arrived.peers.is_empty() && arrived.clients.is_empty())
+    }
+}
+
 /// What arrived and was not handled yet; the buffers are reused.
 #[derive(Debug, Default)]
 struct Arrived {
@@ -177,6 +187,10 @@ impl Driver {
 
     /// Waits until there is something to do, and takes what is there.
     async fn wait(&self, inputs: &mut Inputs, arrived: &mut Arrived) {
+        // What is there already needs no timer.
+        if inputs.take(arrived) {
+            return;
+        }
         let deadlines = [
             Some(self.parts.links.deadline()),
             self.parts.core.deadline(),
@@ -201,9 +215,7 @@ impl Driver {
         };
         // One that is closed is always ready, and the driver would go round and round.
         debug_assert!(taken > 0, "the server keeps a sender of each channel until the driver ends");
-        drain(&mut inputs.control, &mut arrived.control);
-        drain(&mut inputs.peers, &mut arrived.peers);
-        drain(&mut inputs.clients, &mut arrived.clients);
+        inputs.take(arrived);
     }
 
     /// Handles what arrived, all of it at `now`.

@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The smallest and the largest read.
 const SMALL: usize = 4 << 10;
 const LARGE: usize = 256 << 10;
+/// Bytes of the shortest items of which there are many.
+const SHORTEST: usize = 16;
 /// Items that are decoded before they are handed on.
 pub(crate) const BATCH: usize = 1_024;
 
@@ -24,11 +26,13 @@ pub(crate) struct Intake {
     /// Where the frame ends that is being taken apart; at or before `at` if none is.
     frame_end: usize,
     chunk: usize,
+    /// How many items the last batch had: the next one gets room for as many.
+    count: usize,
 }
 
 impl Intake {
     pub(crate) const fn new() -> Self {
-        Self { bytes: Vec::new(), at: 0, frame_end: 0, chunk: SMALL }
+        Self { bytes: Vec::new(), at: 0, frame_end: 0, chunk: SMALL, count: 0 }
     }
 
     /// Reads once. Returns zero when the other end has finished. Cancel safe.
@@ -62,6 +66,9 @@ impl Intake {
                 && !rest.is_empty()
             {
                 if let Some(item) = wire::take_item(&mut rest)? {
+                    if items.capacity() == 0 {
+                        items.reserve_exact(self.count.clamp(4, rest.len() / SHORTEST + 4));
+                    }
                     items.push(item);
                 }
                 self.at = self.frame_end - rest.len();
@@ -74,6 +81,9 @@ impl Intake {
             };
             self.frame_end = self.at + used;
             self.at = self.frame_end - frame.len();
+        }
+        if !items.is_empty() {
+            self.count = items.len();
         }
         Ok(before.saturating_sub(self.pending()))
     }

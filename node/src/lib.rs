@@ -19,6 +19,7 @@ mod amending;
 pub mod auth;
 mod blocking;
 mod budget;
+mod bundle;
 pub mod certs;
 mod clients;
 pub mod clock;

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use leasehold_core::wire::{Frame, PeerItem};
+use leasehold_core::wire::PeerItem;
 use leasehold_core::{Input, Instant, Member, NodeId, Span};
 use tracing::warn;
 
+use crate::bundle::Bundle;
 use crate::handshake::Known;
 use crate::outbox::Sender;
 use crate::peers::{self, Context};
@@ -40,7 +41,7 @@ struct Peer {
     /// As it last introduced itself where this node dialled.
     member: Option<Member>,
     connection: Option<(u64, Sender)>,
-    frame: Frame,
+    bundle: Bundle,
     /// When it was last heard, or last dialled.
     heard: Instant,
     spoken: bool,
@@ -83,7 +84,7 @@ impl Links {
                 id,
                 member: None,
                 connection: None,
-                frame: Frame::default(),
+                bundle: Bundle::default(),
                 heard: now,
                 spoken: false,
                 up: false,
@@ -103,8 +104,10 @@ impl Links {
         if !peer.spoken {
             peer.heard = now;
         }
+        // What still waits for an earlier connection is old by now.
+        drop(peer.bundle.take());
         // At once, so that the other end knows the link to be up. A beat fits any frame.
-        peer.frame.push(&PeerItem::Beat).unwrap_or_default();
+        peer.bundle.push(&PeerItem::Beat).unwrap_or_default();
     }
 
     /// The connection ended.
@@ -124,27 +127,28 @@ impl Links {
         peer.spoken = true;
     }
 
-    /// Adds an item to the next frame for this peer. Without a connection it is lost.
+    /// Adds an item to the bundle for this peer. Without a connection it is lost.
     pub(crate) fn push(&mut self, to: NodeId, item: &PeerItem) {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == to) else { return };
         if peer.connection.is_some()
-            && let Err(error) = peer.frame.push(item)
+            && let Err(error) = peer.bundle.push(item)
         {
             warn!(%error, "a message for a peer does not fit a frame");
         }
     }
 
-    /// Hands each peer's frame to its connection.
+    /// Hands what is due to the connections.
     pub(crate) fn flush(&mut self) {
         for peer in &mut self.peers {
-            if peer.frame.is_empty() {
+            if !peer.bundle.is_due() {
                 continue;
             }
-            let frame = peer.frame.take();
+            let bytes = peer.bundle.take();
             let Some((_, sender)) = &peer.connection else { continue };
             peer.sent = true;
-            if !sender.put(frame) {
-                self.context.counters.frames_dropped.add(1);
+            match sender.put(bytes) {
+                Some(spare) => peer.bundle.reuse(spare),
+                None => self.context.counters.frames_dropped.add(1),
             }
         }
     }
@@ -169,9 +173,10 @@ impl Links {
                     peer.connection = None;
                 } else if !peer.sent {
                     // A beat fits any frame.
-                    peer.frame.push(&PeerItem::Beat).unwrap_or_default();
+                    peer.bundle.push(&PeerItem::Beat).unwrap_or_default();
                 }
             }
+            peer.bundle.hurry();
             peer.sent = false;
         }
         self.peers.retain(|peer| {

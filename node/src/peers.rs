@@ -6,6 +6,7 @@
 //!
 //! Whoever dials is met on the [`porch`](crate::porch), those first at whose address a node was found before.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -197,6 +198,9 @@ async fn receive(context: &Context, welcomed: Welcomed) -> Result<(), String> {
     let Welcomed { mut stream, mut intake, hello } = welcomed;
     let (from, name) = (hello.member.id, hello.member.name);
     debug!(peer = name, "a peer connected");
+    // One timer that is looked at when it is over: setting one for each read would cost as much as the read.
+    let mut heard = context.clock.now();
+    let mut silent = pin!(context.clock.sleep_until(heard.after(SILENCE)));
     loop {
         let mut items = Vec::new();
         intake.items(&mut items).map_err(|malformed| {
@@ -216,10 +220,19 @@ async fn receive(context: &Context, welcomed: Welcomed) -> Result<(), String> {
             }
             continue;
         }
-        match context.clock.limit(SILENCE, intake.read(&mut stream)).await {
-            Some(Ok(0) | Err(_)) => return Ok(()),
-            Some(Ok(_)) => {}
-            None => return Err(format!("`{name}` has fallen silent")),
+        tokio::select! {
+            biased;
+            read = intake.read(&mut stream) => match read {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(_) => heard = context.clock.now(),
+            },
+            () = &mut silent => {
+                let over = heard.after(SILENCE);
+                if over <= context.clock.now() {
+                    return Err(format!("`{name}` has fallen silent"));
+                }
+                silent.set(context.clock.sleep_until(over));
+            }
         }
     }
 }
@@ -358,7 +371,7 @@ async fn send(
                 let Some(bytes) = bytes else { break "let go by the driver".into() };
                 let write = async { stream.write_all(&bytes).await?; stream.flush().await };
                 match context.clock.limit(STALL, write).await {
-                    Some(Ok(())) => {}
+                    Some(Ok(())) => outbox.written(bytes),
                     Some(Err(error)) => break words(error),
                     None => break "the peer does not read".into(),
                 }

@@ -451,14 +451,25 @@ fn misfit(reply: Reply) -> Error {
 /// Releases, by token, what was granted and nobody awaits any more (protocol, 5.6).
 async fn give_back(cluster: Arc<Cluster>, mut orphaned: UnboundedReceiver<(Orphan, Token)>) {
     while let Some((orphan, token)) = orphaned.recv().await {
+        tokio::spawn(release(Arc::clone(&cluster), orphan, token));
+    }
+}
+
+/// Releases it once somebody can, unless the lease ends by itself before.
+async fn release(cluster: Arc<Cluster>, orphan: Orphan, token: Token) {
+    let over = clock::now().after(orphan.lease);
+    let (key, id) = (orphan.key.clone(), orphan.release_id());
+    let owner = Owner { value: None, token: Some(token) };
+    let mut backoff = cluster.backoff(b"give back");
+    while !cluster.has_ended() && clock::now() < over {
         let now = clock::now();
-        let deadline = now.after(cluster.options().timeout.into());
-        let owner = Owner { value: None, token: Some(token) };
-        let action = Action::Release { id: orphan.release_id(), owner };
-        let question = Question::within(orphan.key, action, now, deadline);
-        let release = Exchange::new(&cluster, question, deadline);
-        // Should it fail, the lease ends by itself.
-        tokio::spawn(async move { drop(release.run().await) });
+        let deadline = now.after(cluster.options().timeout.into()).min(over);
+        let action = Action::Release { id, owner: owner.clone() };
+        let question = Question::within(key.clone(), action, now, deadline);
+        if Exchange::new(&cluster, question, deadline).run().await.is_ok() {
+            return;
+        }
+        clock::sleep_until(clock::now().after(backoff.pause().into())).await;
     }
 }
 

@@ -136,6 +136,11 @@ impl Cluster {
         drop(self.orphans.send((orphan, token)));
     }
 
+    /// Whether the client has ended, and with it its connections.
+    pub(crate) fn has_ended(&self) -> bool {
+        lock_up(&self.state).ended
+    }
+
     /// Ends all connections.
     pub(crate) fn end(&self) {
         self.post.end();
@@ -248,8 +253,12 @@ impl Cluster {
         let in_order = self.endpoints.iter().chain(state.links.keys());
         let up: Vec<&Arc<Connection>> =
             in_order.filter_map(|address| state.links.get(address)?.connection.as_ref()).collect();
-        let fresh = up.iter().find(|connection| !tried.contains(&connection.node()));
-        fresh.or(up.first()).map(|connection| Arc::clone(connection))
+        let fresh = |connection: &&&Arc<Connection>| !tried.contains(&connection.node());
+        let lively = up.iter().find(|connection| fresh(connection) && !connection.is_quiet());
+        lively
+            .or_else(|| up.iter().find(fresh))
+            .or(up.first())
+            .map(|connection| Arc::clone(connection))
     }
 
     /// [`Cluster::choose`], as soon as there is a choice; `None` if there is none by `deadline`.
@@ -343,8 +352,13 @@ impl State {
             peer.master
                 && peer.standing == Standing::Active
                 && !tried.contains(&peer.member.id)
-                && (self.connection_to(peer.member.id).is_some()
-                    || self.links.get(&peer.member.client).is_none_or(|link| link.cause.is_none()))
+                && match self.connection_to(peer.member.id) {
+                    Some(connection) => !connection.is_quiet(),
+                    None => {
+                        let link = self.links.get(&peer.member.client);
+                        link.is_none_or(|link| link.cause.is_none())
+                    }
+                }
         };
         let masters = topology.members.iter().filter(may_be_home);
         let home = hash::home(topology.cluster?, masters.map(|peer| peer.member.id), key)?;

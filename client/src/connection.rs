@@ -6,6 +6,7 @@
 //! given back.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,6 +65,11 @@ pub(crate) enum Arrival {
         /// Which one.
         call: u64,
     },
+    /// The node has given no sign of life when one was due. Something else still becomes of the sending.
+    Quiet {
+        /// Which one.
+        call: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -113,6 +119,8 @@ pub(crate) struct Connection {
     node: NodeId,
     line: Line,
     calls: Mutex<Calls>,
+    /// No sign of life came when one was due.
+    quiet: AtomicBool,
 }
 
 /// Connects and greets; the name is resolved anew each time.
@@ -173,12 +181,22 @@ async fn write(writer: &mut WriteHalf<Box<dyn Transport>>, bytes: &[u8]) -> Resu
 
 impl Connection {
     pub(crate) fn new(node: NodeId) -> Arc<Self> {
-        Arc::new(Self { node, line: Line::default(), calls: Mutex::default() })
+        Arc::new(Self {
+            node,
+            line: Line::default(),
+            calls: Mutex::default(),
+            quiet: AtomicBool::new(false),
+        })
     }
 
     /// The node at the other end.
     pub(crate) const fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Whether no sign of life came when one was due: others had better be asked.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
     }
 
     /// Sends a request; what becomes of it arrives at `waiter`, exactly once unless the call is given up first.
@@ -187,6 +205,9 @@ impl Connection {
             let mut calls = lock_up(&self.calls);
             if calls.closed {
                 return waiter.put(Arrival::Lost { call, written: false });
+            }
+            if self.is_quiet() {
+                waiter.put_if_wanted(Arrival::Quiet { call });
             }
             let waiter = Waiter::Awaited(waiter);
             calls.pending.insert(call, Pending { asked_at, written: false, waiter });
@@ -267,10 +288,32 @@ impl Connection {
                     return cause;
                 }
             }
-            match timeout(cluster.options().silence, inbox.read(&mut reader)).await {
+            let silence = cluster.options().silence;
+            let due = cluster.options().due();
+            let read = match timeout(due, inbox.read(&mut reader)).await {
+                Err(_elapsed) => {
+                    self.fall_quiet();
+                    cluster.widen();
+                    timeout(silence.saturating_sub(due), inbox.read(&mut reader)).await
+                }
+                read => read,
+            };
+            match read {
                 Err(_elapsed) => return Cause::Silent,
                 Ok(Err(cause)) => return cause,
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => self.quiet.store(false, Ordering::Relaxed),
+            }
+        }
+    }
+
+    /// Tells those who wait that a sign of life was due and did not come.
+    fn fall_quiet(&self) {
+        let calls = lock_up(&self.calls);
+        // Under the lock, so that each call hears of it either here or when it is put.
+        self.quiet.store(true, Ordering::Relaxed);
+        for (&call, pending) in &calls.pending {
+            if let Waiter::Awaited(waiter) = &pending.waiter {
+                waiter.put_if_wanted(Arrival::Quiet { call });
             }
         }
     }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_core::{Instant, NodeId, NotDone, Outcome, Span, Token};
+use leasehold_core::{Done, Instant, NodeId, NotDone, Outcome, Span};
 
 use crate::backoff::Backoff;
 use crate::clock;
@@ -48,8 +48,8 @@ pub(crate) struct Exchange {
     tried: Vec<NodeId>,
     /// Why the last node could not.
     reason: Option<Reason>,
-    /// The caller has what the operation brought about, with this token. That is not to be undone.
-    delivered: Option<Token>,
+    /// What the caller has of what the operation brought about. That is not to be undone.
+    delivered: Option<Done>,
 }
 
 /// What one arrival means for the call.
@@ -93,7 +93,7 @@ impl Exchange {
             }
         };
         if let Ok(Answered { reply: Reply::Outcome(Outcome::Done(done)), .. }) = &verdict {
-            self.delivered = Some(done.token);
+            self.delivered = Some(*done);
         }
         verdict
     }
@@ -106,6 +106,10 @@ impl Exchange {
             // Everybody was asked. They are asked again, after a pause.
             let backoff = self.backoff.get_or_insert_with(|| self.cluster.backoff(b"call"));
             let pause = backoff.pause();
+            if connection.is_quiet() && self.waits_at(&connection) {
+                // It has the question already. Perhaps somebody else is connected by then.
+                return Some(clock::now().after(pause.into()));
+            }
             self.pause(pause).await?;
             self.tried.clear();
             let key = self.question.home_of().map(|key| &**key);
@@ -115,9 +119,12 @@ impl Exchange {
         self.open.push((call, Arc::clone(&connection)));
         let asked_at = clock::now();
         let item = self.question.item(call, asked_at);
+        // What must not be done late waits until the connection ends.
+        let beside = self.question.asks_beside();
+        let slot = if beside { self.mailbox.suspicious_slot() } else { self.mailbox.slot() };
         tokio::select! {
             biased;
-            () = connection.ask(call, item, asked_at, self.mailbox.slot()) => {}
+            () = connection.ask(call, item, asked_at, slot) => {}
             () = clock::sleep_until(self.deadline) => return None,
         }
         let coordination = self.cluster.coordination();
@@ -165,6 +172,12 @@ impl Exchange {
                 self.close(call);
                 Verdict::Over(Err(Error::Invalid(Fault::TooLarge)))
             }
+            Arrival::Quiet { call } => {
+                let asked = self.open.iter().find(|(open, _)| *open == call);
+                self.tried.extend(asked.map(|(_, connection)| connection.node()));
+                self.cluster.widen();
+                self.again()
+            }
             Arrival::Lost { call, written } => {
                 self.close(call);
                 if written && self.question.changes() {
@@ -206,6 +219,11 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    /// Whether a sending over this connection was not answered.
+    fn waits_at(&self, connection: &Arc<Connection>) -> bool {
+        self.open.iter().any(|(_, open)| Arc::ptr_eq(open, connection))
     }
 
     /// A sending ended; which node it was sent to.
@@ -290,10 +308,11 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let orphan = self.question.orphan().map(|orphan| Orphan { kept: self.delivered, ..orphan });
+        let kept = self.delivered.map(|done| done.token);
+        let orphan = self.question.orphan().map(|orphan| Orphan { kept, ..orphan });
         for (call, connection) in &self.open {
-            if self.delivered.is_some() {
-                // Not cancelled: the node would undo what another sending brought about.
+            if self.delivered.is_some_and(|done| done.repeated) {
+                // Not cancelled: this may be the sending that took effect, and the node would undo it.
                 connection.forget(*call, orphan.clone());
             } else {
                 connection.abandon(*call, orphan.clone());

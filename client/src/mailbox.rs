@@ -13,7 +13,11 @@ use crate::connection::Arrival;
 
 /// The end of a mailbox that connections have: as many as there are sendings.
 #[derive(Clone, Debug)]
-pub(crate) struct Slot(Arc<Mutex<State>>);
+pub(crate) struct Slot {
+    state: Arc<Mutex<State>>,
+    /// Whether the call wants to know that a node fell quiet.
+    suspicious: bool,
+}
 
 /// The end that the call has.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ impl State {
 impl Slot {
     /// Puts in what became of a sending. If the call is over, nobody will look.
     pub(crate) fn put(&self, arrival: Arrival) {
-        let mut state = lock_up(&self.0);
+        let mut state = lock_up(&self.state);
         if state.first.is_none() {
             state.first = Some(arrival);
         } else {
@@ -51,6 +55,15 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Puts in word that a node fell quiet, if the call wants to know.
+    pub(crate) fn put_if_wanted(&self, arrival: Arrival) {
+        if self.suspicious {
+            self.put(arrival);
+        }
+    }
+}
+
 impl Mailbox {
     pub(crate) fn new() -> Self {
         Self(Arc::default())
@@ -58,7 +71,12 @@ impl Mailbox {
 
     /// An end for a connection.
     pub(crate) fn slot(&self) -> Slot {
-        Slot(Arc::clone(&self.0))
+        Slot { state: Arc::clone(&self.0), suspicious: false }
+    }
+
+    /// The same, for a call that asks somebody else when a node falls quiet.
+    pub(crate) fn suspicious_slot(&self) -> Slot {
+        Slot { suspicious: true, ..self.slot() }
     }
 
     /// What arrived, if anything did.
@@ -98,7 +116,8 @@ mod tests {
         match arrival {
             Arrival::Lost { call, .. }
             | Arrival::Reply { call, .. }
-            | Arrival::TooLarge { call } => *call,
+            | Arrival::TooLarge { call }
+            | Arrival::Quiet { call } => *call,
         }
     }
 

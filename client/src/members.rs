@@ -109,7 +109,9 @@ async fn ask(
     connection.forget(call, None);
     match arrival {
         Some(Arrival::Reply { reply, .. }) => Ok(reply),
-        Some(Arrival::Lost { .. } | Arrival::TooLarge { .. }) => Err(Cause::Closed),
+        Some(Arrival::Lost { .. } | Arrival::TooLarge { .. } | Arrival::Quiet { .. }) => {
+            Err(Cause::Closed)
+        }
         None => Err(Cause::TimedOut),
     }
 }

@@ -138,7 +138,8 @@ impl Lock {
             Question::within(self.key.clone(), action, now, deadline).waiting_until(wait);
         let answered = self.client.exchange(question, deadline).run().await?;
         let done = effect(&answered)??;
-        let mut claim = Claim::new(&self.client, &self.key, id, done.token);
+        let lease = ttl.plus(self.delay.into());
+        let mut claim = Claim::new(&self.client, &self.key, id, done.token, lease);
         let (valid_until, done) = match belief(answered.asked_at, &done) {
             Some(valid_until) => (valid_until, done),
             // An earlier sending had taken effect, nobody knows when. Extending gives a belief.
@@ -167,13 +168,15 @@ struct Claim {
     /// The last step that was sent.
     id: OpId,
     token: Token,
+    /// After how long there is nothing to give back any more.
+    lease: Span,
     kept: bool,
 }
 
 impl Claim {
-    fn new(client: &Client, key: &Key, id: OpId, token: Token) -> Self {
+    fn new(client: &Client, key: &Key, id: OpId, token: Token, lease: Span) -> Self {
         let cluster = Arc::clone(client.cluster());
-        Self { cluster, key: key.clone(), id, token, kept: false }
+        Self { cluster, key: key.clone(), id, token, lease, kept: false }
     }
 
     async fn extend(&mut self, lease: Span, deadline: Instant) -> Result<(Instant, Done), Error> {
@@ -201,7 +204,8 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if !self.kept {
-            let orphan = Orphan { key: self.key.clone(), id: self.id, kept: None };
+            let (key, id, lease) = (self.key.clone(), self.id, self.lease);
+            let orphan = Orphan { key, id, lease, kept: None };
             self.cluster.give_back(orphan, self.token);
         }
     }

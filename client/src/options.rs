@@ -30,7 +30,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults: calls take at most 10 s, a connection that is silent for 2 s is given up.
+    /// The defaults: calls take at most 10 s, a connection that is silent for 2 s is given up. After two thirds of a second of
+    /// silence another node is asked as well.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -72,6 +73,13 @@ impl Options {
         self.beat = every;
         self.silence = silence;
         self
+    }
+
+    /// After how long a silence a sign of life is overdue, and others are asked beside: a third later than one should
+    /// come, and not before a third of what it takes to give the connection up.
+    pub(crate) fn due(&self) -> Duration {
+        let beat = self.beat.saturating_add(self.beat / 3);
+        beat.max(self.silence / 3).min(self.silence)
     }
 
     /// Whether to connect to the masters as well as to the endpoints and send each key to its home, which saves

@@ -170,7 +170,7 @@ pub(crate) async fn ask(
     match arrival {
         Some(Arrival::Reply { reply, .. }) => Asked::Answered(reply),
         Some(Arrival::Lost { written: false, .. }) => Asked::NotSent,
-        Some(Arrival::Lost { written: true, .. }) => Asked::Unanswered,
+        Some(Arrival::Lost { written: true, .. } | Arrival::Quiet { .. }) => Asked::Unanswered,
         Some(Arrival::TooLarge { .. }) => Asked::TooLarge,
         None if connection.abandon(call, None) => Asked::Unanswered,
         None => Asked::NotSent,

@@ -87,6 +87,8 @@ pub(crate) struct Orphan {
     pub(crate) key: Key,
     /// The last step of the chain that was sent.
     pub(crate) id: OpId,
+    /// After how long there is nothing to give back any more.
+    pub(crate) lease: Span,
     /// The ownership that the caller has all the same, from another sending.
     pub(crate) kept: Option<Token>,
 }
@@ -191,6 +193,26 @@ impl Question {
         }
     }
 
+    /// Whether another node may be asked the same beside one that is only quiet, and may do it late. A lock that it grants
+    /// then is given back. What names an ownership by its token finds that one or nothing, and a step of its owner's
+    /// chain gives way to later steps. But what goes by the value alone might hit whoever came next, and an update
+    /// that is no step of a chain might undo a later one.
+    pub(crate) const fn asks_beside(&self) -> bool {
+        match self {
+            Self::Key { action, .. } => match action {
+                Action::Lock { .. } | Action::Read | Action::WaitHeld | Action::WaitReleased => {
+                    true
+                }
+                Action::Extend { owner, .. } | Action::Release { owner, .. } => {
+                    owner.token.is_some()
+                }
+                Action::Update { id, owner, .. } => owner.token.is_some() && id.step > 0,
+            },
+            Self::Local(_) | Self::Status | Self::List { .. } | Self::Waiting(_) => true,
+            Self::Init { .. } | Self::Amend { .. } => false,
+        }
+    }
+
     /// Whether this waits for something to come about, so that running out of time is an answer.
     pub(crate) const fn waits(&self) -> bool {
         match self {
@@ -230,8 +252,9 @@ impl Question {
     /// What to clean up if the answer comes when nobody awaits it any more.
     pub(crate) fn orphan(&self) -> Option<Orphan> {
         match self {
-            Self::Key { key, action: Action::Lock { id, .. }, .. } => {
-                Some(Orphan { key: key.clone(), id: *id, kept: None })
+            Self::Key { key, action: Action::Lock { id, lease, delay, .. }, .. } => {
+                let lease = lease.plus(*delay);
+                Some(Orphan { key: key.clone(), id: *id, lease, kept: None })
             }
             Self::Key { .. }
             | Self::Local(_)

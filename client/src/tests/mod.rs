@@ -1,5 +1,6 @@
 //! The client against scripted nodes. Nothing here sleeps or measures; what times out does so on short deadlines.
 
+mod beside;
 mod calls;
 mod connecting;
 mod guards;

@@ -1,17 +1,13 @@
 //! Sendings that go wrong: nothing applies twice, and nobody is told what nobody knows.
 
 use leasehold_core::wire::ClientItem;
-use leasehold_core::{
-    Action, Bytes, KeyRequest, NotDone, OpId, Outcome, Owner, Refusal, Span, Token,
-};
+use leasehold_core::{Action, KeyRequest, NotDone, OpId, Outcome, Owner, Refusal, Token};
 
 use super::server::{Server, Session};
 use super::{LONG, SHORT, connect, done, holder, options, repeated};
-use crate::exchange::Exchange;
-use crate::question::{Question, Reply};
 use crate::{Doubt, Error, Reason, Unreachable, clock};
 
-fn id(request: &KeyRequest) -> OpId {
+pub(super) fn id(request: &KeyRequest) -> OpId {
     match request.action {
         Action::Lock { id, .. }
         | Action::Extend { id, .. }
@@ -307,52 +303,6 @@ async fn a_lock_that_took_effect_and_cannot_be_believed_is_given_back() {
         let client = connect(&server.address, options()).await;
         let lock = client.lock("k").await.map(drop);
         assert_eq!(lock, Err(Error::Unknown(Doubt::Unconfirmed)));
-        client
-    };
-    let (_client, ()) = tokio::join!(work, script);
-}
-
-#[tokio::test]
-async fn a_lock_that_is_granted_twice_is_given_back_once() {
-    let (a, b) = (Server::new(1).await, Server::new(2).await);
-    let members = vec![a.peer(), b.peer()];
-    let script = async {
-        let mut at_a = a.welcome(members.clone()).await;
-        let mut at_b = b.welcome(members.clone()).await;
-        // Whichever is asked first takes its time, and the other one is asked as well.
-        let (mut slow, first, mut quick) = tokio::select! {
-            (call, _) = at_a.request() => (at_a, call, at_b),
-            (call, _) = at_b.request() => (at_b, call, at_a),
-        };
-        let (second, lock) = quick.request().await;
-        quick.reply(second, Outcome::Done(done(7))).await;
-        // The read comes after the call has come to its end.
-        let (read, _) =
-            tokio::select! { asked = slow.request() => asked, asked = quick.request() => asked };
-        slow.reply(read, Outcome::Found(None)).await;
-        quick.reply(read, Outcome::Found(None)).await;
-        slow.reply(first, Outcome::Done(done(9))).await;
-        let (_, release) =
-            tokio::select! { asked = slow.request() => asked, asked = quick.request() => asked };
-        assert_ne!(id(&release).chain, id(&lock).chain);
-        let Action::Release { owner, .. } = release.action else { panic!("{release:?}") };
-        assert_eq!(owner, Owner { value: None, token: Some(Token(9)) });
-    };
-    let work = async {
-        let client = connect(&a.address, options()).await;
-        client.reaches(b.id, &b.address).await;
-        let (now, id) = (clock::now(), OpId { chain: (1, 2), step: 0 });
-        let (value, meta) = (Bytes::EMPTY, Bytes::EMPTY);
-        let (lease, span) = (Span::from_secs(30), Span::ZERO);
-        let lock = Action::Lock { id, value, meta, lease, delay: span, wait: span };
-        let deadline = now.after(Span::from_secs(30));
-        let question = Question::within("k".into(), lock, now, deadline);
-        let call = Exchange::new(client.cluster(), question, deadline);
-        let answered = call.suspecting_after(Some(Span::from_millis(20))).run().await.unwrap();
-        assert!(
-            matches!(answered.reply, Reply::Outcome(Outcome::Done(done)) if done.token == Token(7))
-        );
-        assert_eq!(client.read("k").await.unwrap(), None);
         client
     };
     let (_client, ()) = tokio::join!(work, script);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use leasehold_tests::rig::cluster::Cluster;
-use leasehold_tests::rig::{fence, gaps, recipe, soak, worker};
+use leasehold_tests::rig::{fence, gaps, recipe, shuffle, soak, worker};
 use tokio::runtime::{Builder, Runtime};
 
 /// Tries to break clusters of real processes.
@@ -55,6 +55,12 @@ enum Part {
         /// What it does, as JSON
         plan: String,
     },
+    /// Lets packets overtake each other that arrive where this is started
+    #[command(hide = true)]
+    Shuffle {
+        /// How, as JSON
+        treatment: String,
+    },
     /// Measures how long operations stand still when something happens to a node; asserts nothing
     Gaps {
         /// How often each is measured
@@ -83,6 +89,10 @@ fn main() -> io::Result<ExitCode> {
         Some(Part::Sleeper { plan }) => {
             let plan = serde_json::from_str(plan)?;
             Builder::new_current_thread().enable_all().build()?.block_on(fence::sleeper(plan))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Part::Shuffle { treatment }) => {
+            shuffle::run(serde_json::from_str(treatment)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Part::Gaps { runs }) => runtime()?.block_on(gaps(*runs)),

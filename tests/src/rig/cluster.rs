@@ -16,6 +16,7 @@ use super::page::{self, Page};
 use super::process::{Process, dying_with_us};
 use super::program;
 use super::proxy::Proxies;
+use super::room::Room;
 
 /// How nodes reach each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Shape {
     pub network: Network,
     /// Whether clocks and disks are in the rig's hand.
     pub shim: bool,
+    /// Whether each node has a small file system of its own.
+    pub rooms: bool,
     /// The constants of the protocol.
     pub timing: Timing,
 }
@@ -54,6 +57,8 @@ pub struct Seat {
     pub page: Option<Page>,
     /// Where it keeps its node file.
     pub data: PathBuf,
+    /// The file system of that, if it is of its own.
+    pub room: Option<Room>,
     /// Where it is kept what would be left of that after a power cut.
     shadow: PathBuf,
     client: String,
@@ -114,6 +119,10 @@ impl Cluster {
         cluster.until_well(PATIENCE).await?;
         if shape.shim {
             cluster.prove_shim().await?;
+        }
+        let outside = |room: &Room| !room.has("node");
+        if cluster.seats.iter().filter_map(|seat| seat.room.as_ref()).any(outside) {
+            return Err(io::Error::other("a node keeps its file outside its small file system"));
         }
         Ok(cluster)
     }
@@ -179,7 +188,9 @@ impl Cluster {
             let (data, shadow) = (root.join(&name), root.join(format!("{name}.shadow")));
             fs::create_dir(&data)?;
             fs::create_dir(&shadow)?;
-            let through = self.hosts.as_ref().map_or_else(Vec::new, |hosts| hosts.on(number));
+            let room = self.shape.rooms.then(|| Room::new(&data)).transpose()?;
+            let mut through = self.hosts.as_ref().map_or_else(Vec::new, |hosts| hosts.on(number));
+            through.extend(room.iter().flat_map(Room::inside));
             let (client_known, peer_known) = known;
             listen.push((client, peer));
             self.seats.push(Seat {
@@ -187,6 +198,7 @@ impl Cluster {
                 process: None,
                 page,
                 data,
+                room,
                 shadow,
                 client: client_known,
                 peer: peer_known,

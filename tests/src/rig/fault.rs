@@ -12,6 +12,8 @@ use super::kind::{Change, Cut, Kind, Many};
 use super::page::Page;
 use super::process::Process;
 use super::proxy::{End, Proxies, Rule};
+use super::room::Room;
+use super::shuffle::{Shuffle, Treatment};
 use super::stint::Stint;
 
 /// A fault that holds.
@@ -21,6 +23,7 @@ pub struct Holds {
     pub kind: Kind,
     /// Until when.
     pub until: Instant,
+    since: Instant,
     undo: Undo,
 }
 
@@ -32,10 +35,14 @@ enum Undo {
     Client(usize),
     Links,
     Disk(Vec<usize>),
+    Room(Vec<usize>),
+    Packets(Vec<Shuffle>),
 }
 
 /// `no space left on device` and `input/output error`.
 const ERRORS: [i32; 2] = [28, 5];
+/// After a fault, links and votes take so long to come back.
+const SETTLING: Span = Span::from_millis(500);
 /// An operator gives up after so long.
 const OPERATOR: Span = Span::from_secs(20);
 
@@ -50,11 +57,12 @@ impl Stint {
             return Ok(());
         }
         let (low, high) = self.recipe.lasts;
+        let since = clock::now();
         let until = clock::now().after(Span::from_micros(roll.magnitude(low, high)));
         let Some((undo, told)) = self.act(kind, roll).await? else { return Ok(()) };
         self.tell(&format!("{}: {told}", kind.name()));
         *self.faults.entry(kind.name()).or_default() += 1;
-        self.holds.push(Holds { kind, until, undo });
+        self.holds.push(Holds { kind, until, since, undo });
         Ok(())
     }
 
@@ -77,6 +85,7 @@ impl Stint {
                 Ok(proxies.map(|_| (Undo::Nothing, "all connections".into())))
             }
             Kind::Loss => self.lose_packets(roll),
+            Kind::Shuffle => self.shuffle_packets(roll),
             Kind::Wall => self.set_wall_clock(roll),
             Kind::Rates => {
                 let bound = self.cluster.drift().ppm();
@@ -91,6 +100,13 @@ impl Stint {
                 Ok(Some((Undo::Nothing, "all clocks, within no bound".into())))
             }
             Kind::DiskFails | Kind::DiskSlow => self.hurt_disks(kind, roll).map(Some),
+            Kind::DiskFull => {
+                let many = if roll.one_in(3) { Many::Majority } else { Many::One };
+                let nodes = self.some(many, roll);
+                self.rooms(&nodes).try_for_each(Room::fill)?;
+                let told = format!("{nodes:?}");
+                Ok(Some((Undo::Room(nodes), told)))
+            }
             Kind::Operate(change) => {
                 let master = roll.index(self.cluster.shape().masters);
                 Ok(Some((Undo::Nothing, self.operate(change, master).await?)))
@@ -134,6 +150,18 @@ impl Stint {
         Ok(Some((Undo::Links, format!("{percent} % of all packets between nodes"))))
     }
 
+    fn shuffle_packets(&self, roll: &mut Roll) -> io::Result<Option<(Undo, String)>> {
+        let Some(hosts) = &self.cluster.hosts else { return Ok(None) };
+        let (late, lost) = (roll.magnitude(500, 200_000), roll.below(10));
+        let mut shuffles = Vec::new();
+        for node in 0..self.cluster.seats.len() {
+            let (host, treatment) = (hosts.name(node), Treatment { late, lost, seed: roll.bits() });
+            shuffles.push(Shuffle::begin(host, Hosts::CLIENTS, &self.program, treatment)?);
+        }
+        let told = format!("all between nodes by up to {late} µs, {lost} % lost");
+        Ok(Some((Undo::Packets(shuffles), told)))
+    }
+
     fn set_wall_clock(&self, roll: &mut Roll) -> io::Result<Option<(Undo, String)>> {
         let node = roll.index(self.cluster.seats.len());
         let ahead = i64::try_from(roll.magnitude(1_000, 7_200_000_000)).unwrap_or(0);
@@ -175,6 +203,8 @@ impl Stint {
         let over: Vec<Holds> = over;
         for holds in over {
             self.tell(&format!("over: {}", holds.kind.name()));
+            let settled = clock::now().after(SETTLING);
+            self.troubled.push((holds.since.as_micros(), settled.as_micros()));
             match holds.undo {
                 Undo::Nothing => {}
                 Undo::Start(nodes) => {
@@ -189,6 +219,14 @@ impl Stint {
                 }
                 Undo::Client(number) => self.people.go_on(number),
                 Undo::Links => self.mend_links()?,
+                Undo::Packets(shuffles) => {
+                    for shuffle in shuffles {
+                        let seen = shuffle.end()?;
+                        self.tell(&format!("{seen:?}"));
+                        self.overtaken += seen.overtaken;
+                    }
+                }
+                Undo::Room(nodes) => self.rooms(&nodes).try_for_each(Room::empty)?,
                 Undo::Disk(nodes) => {
                     for page in self.pages(&nodes) {
                         page.fail_disk(0)?;
@@ -212,6 +250,10 @@ impl Stint {
 
     fn pages(&self, nodes: &[usize]) -> impl Iterator<Item = &Page> {
         nodes.iter().filter_map(|node| self.cluster.seats[*node].page.as_ref())
+    }
+
+    fn rooms(&self, nodes: &[usize]) -> impl Iterator<Item = &Room> {
+        nodes.iter().filter_map(|node| self.cluster.seats[*node].room.as_ref())
     }
 
     /// Nodes that run and do not stand still.
@@ -292,7 +334,8 @@ impl Stint {
                 self.cluster.kill(master);
                 self.cluster.wipe(master)?;
                 self.cluster.start_node(master)?;
-                let done = insist(&self.cluster, &["members", "replace", &there]).await?;
+                self.strangers.insert(master);
+                let done = self.replace(master).await?;
                 Ok(format!("{name}, done: {done}"))
             }
             Change::Demote => {
@@ -324,12 +367,26 @@ impl Stint {
         }
     }
 
+    /// Lets a node that lost its file be a member again.
+    async fn replace(&mut self, node: usize) -> io::Result<bool> {
+        let there = format!("n{node}={}", self.cluster.peer(node));
+        let done = insist(&self.cluster, &["members", "replace", &there]).await?;
+        if done {
+            self.strangers.remove(&node);
+        }
+        Ok(done)
+    }
+
     /// Lets the members be what they were in the beginning.
     ///
     /// # Errors
     ///
     /// The operating system's.
-    pub async fn restore_members(&self) -> io::Result<bool> {
+    pub async fn restore_members(&mut self) -> io::Result<bool> {
+        // While something else was wrong an operator may have tried in vain.
+        for stranger in self.strangers.clone() {
+            self.replace(stranger).await?;
+        }
         let cluster = &self.cluster;
         let named = |nodes: std::ops::Range<usize>| {
             let named = |node: usize| format!("n{node}={}", cluster.peer(node));

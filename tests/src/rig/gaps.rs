@@ -77,7 +77,14 @@ pub async fn measure(blow: Blow, turn: usize) -> io::Result<Gap> {
             ..Timing::default()
         },
     };
-    let shape = Shape { masters: 3, replicas: 0, network: Network::Loopback, shim: false, timing };
+    let shape = Shape {
+        masters: 3,
+        replicas: 0,
+        network: Network::Loopback,
+        shim: false,
+        rooms: false,
+        timing,
+    };
     let mut cluster = Cluster::start(shape, 1).await?;
     let ends: Ends = Arc::new(Mutex::new(vec![Vec::new(); CLIENTS]));
     let clients: Vec<JoinHandle<()>> = (0..CLIENTS)

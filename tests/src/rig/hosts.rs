@@ -7,6 +7,8 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::shuffle;
+
 /// What namespaces' names begin with.
 const PREFIX: &str = "lhrig-";
 
@@ -46,6 +48,18 @@ pub fn missing() -> Option<String> {
         run("ip", &["netns", "add", &probe]).and_then(|()| nft(&probe, "add table inet probe"));
     drop(run("ip", &["netns", "delete", &probe]));
     tried.err().map(|error| format!("network namespaces do not work here: {error}"))
+}
+
+/// Why packets at hosts cannot be taken in hand here, by `program`.
+#[must_use]
+pub fn missing_queue(program: &Path) -> Option<String> {
+    let probe = format!("{PREFIX}{}-queue", std::process::id());
+    if let Err(error) = run("ip", &["netns", "add", &probe]) {
+        return Some(error.to_string());
+    }
+    let missing = shuffle::missing(&probe, program);
+    drop(run("ip", &["netns", "delete", &probe]));
+    missing
 }
 
 impl Hosts {
@@ -96,6 +110,12 @@ impl Hosts {
 
     /// The address of all clients.
     pub const CLIENTS: &'static str = "10.77.0.254";
+
+    /// What a host is called.
+    #[must_use]
+    pub fn name(&self, number: usize) -> &str {
+        &self.names[number]
+    }
 
     /// The words before a command that make it run on a host.
     #[must_use]

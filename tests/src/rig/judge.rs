@@ -12,6 +12,7 @@ use leasehold_sim::check::{Violation, exclusion, linear, second, tokens};
 use leasehold_sim::history::{Belief, Call, History, Op, Verdict};
 use serde::Serialize;
 
+use super::again::{self, Again};
 use super::record::{Asked, By, Line, Said};
 use super::skew::Skew;
 
@@ -51,6 +52,10 @@ pub struct Judged {
     pub given_up: u64,
     /// Keys that were used.
     pub keys: u64,
+    /// Locks that were granted a second time, for nobody.
+    pub again: u64,
+    /// The longest time that one of those stood while nothing else was wrong, in microseconds.
+    pub again_stood: u64,
 }
 
 impl Judged {
@@ -67,6 +72,10 @@ impl Judged {
         self.second += other.second;
         self.given_up += other.given_up;
         self.keys += other.keys;
+        self.again += other.again;
+        if other.again_stood > self.again_stood {
+            self.again_stood = other.again_stood;
+        }
     }
 }
 
@@ -84,13 +93,19 @@ pub struct Judgement {
 }
 
 /// Judges what all processes wrote. Out of contract only the order of tokens counts, and overlapping beliefs are counted.
+/// `troubled`: when something was wrong, from when until when in true time.
 #[must_use]
-pub fn judge(accounts: &[Account], drift: Drift, in_contract: bool) -> Judgement {
+pub fn judge(
+    accounts: &[Account],
+    drift: Drift,
+    in_contract: bool,
+    troubled: &[(u64, u64)],
+) -> Judgement {
     let mut gathered = Gathered { drift, ..Gathered::default() };
     for account in accounts {
         gathered.take(account);
     }
-    let Gathered { keys, ops, history, mut judged, .. } = gathered;
+    let Gathered { keys, mut ops, history, mut judged, .. } = gathered;
     let mut violations = Vec::new();
     judged.keys = count(keys.len());
     judged.beliefs = exclusion::check(&history.beliefs, &mut violations);
@@ -99,7 +114,10 @@ pub fn judge(accounts: &[Account], drift: Drift, in_contract: bool) -> Judgement
         overlaps = count(violations.len());
         violations.clear();
     }
-    for of_key in ops.values() {
+    for of_key in ops.values_mut() {
+        if in_contract {
+            granted_again(of_key, troubled, &mut judged, &mut violations);
+        }
         let all: Vec<usize> = (0..of_key.len()).collect();
         judged.tokens += tokens::check(of_key, &all, &mut violations);
         if !in_contract {
@@ -118,6 +136,24 @@ pub fn judge(accounts: &[Account], drift: Drift, in_contract: bool) -> Judgement
         names[number] = name;
     }
     Judgement { judged, violations, keys: names, overlaps }
+}
+
+/// Locks that must have been granted a second time, for nobody, are operations of their own: such a grant comes at any time after
+/// it was asked for, and is given back at any time after that.
+fn granted_again(
+    ops: &mut Vec<Op>,
+    troubled: &[(u64, u64)],
+    judged: &mut Judged,
+    violations: &mut Vec<Violation>,
+) {
+    let again = again::find(ops, troubled);
+    again::check(ops, &again, violations);
+    for Again { lock, stood, .. } in again {
+        judged.again += 1;
+        judged.again_stood = judged.again_stood.max(stood);
+        let late = Op { verdict: Verdict::Unknown, answered: None, ..ops[lock].clone() };
+        ops.push(late);
+    }
 }
 
 /// Everything on one clock.
@@ -204,12 +240,7 @@ impl Gathered {
             bound,
             cancelled: false,
         };
-        let ops = self.ops.entry(key).or_default();
-        // A lock that was refused may have been sent twice, and the other sending granted later and given back at once.
-        if matches!((&op.call, &op.verdict), (Call::Lock { .. }, Verdict::Held { .. })) {
-            ops.push(Op { verdict: Verdict::Unknown, answered: None, ..op.clone() });
-        }
-        ops.push(op);
+        self.ops.entry(key).or_default().push(op);
     }
 
     fn verdict(&mut self, call: &Call, said: Option<&Said>) -> Verdict {

@@ -56,6 +56,8 @@ pub enum Kind {
     Reset,
     /// Some packets are lost.
     Loss,
+    /// Packets come late and in another order, and some are lost.
+    Shuffle,
     /// Wall clocks jump.
     Wall,
     /// Clocks change between the extremes of what they may drift.
@@ -64,6 +66,8 @@ pub enum Kind {
     BeyondRates,
     /// Nothing can be written, for want of room or worse.
     DiskFails,
+    /// File systems have no room left.
+    DiskFull,
     /// Everything that is synced takes long.
     DiskSlow,
     /// Nodes lose their power, and with it what they had not synced.
@@ -92,10 +96,12 @@ impl Kind {
             Self::Slow => "slow links",
             Self::Reset => "reset",
             Self::Loss => "lost packets",
+            Self::Shuffle => "shuffled packets",
             Self::Wall => "wall clock jump",
             Self::Rates => "clock rates",
             Self::BeyondRates => "clocks beyond the bound",
             Self::DiskFails => "disk fails",
+            Self::DiskFull => "disk full",
             Self::DiskSlow => "slow disk",
             Self::Power(Many::One) => "power cut",
             Self::Power(Many::Majority) => "power cut of a majority",
@@ -109,6 +115,6 @@ impl Kind {
 
     /// Whether two of these would undo each other.
     pub(super) const fn is_of_links(self) -> bool {
-        matches!(self, Self::Cut(_) | Self::Slow | Self::Loss)
+        matches!(self, Self::Cut(_) | Self::Slow | Self::Loss | Self::Shuffle)
     }
 }

@@ -46,8 +46,14 @@ const QUICK: Timing = Timing {
 };
 
 /// Three masters and a replica.
-pub const THREE: Shape =
-    Shape { masters: 3, replicas: 1, network: Network::Loopback, shim: false, timing: QUICK };
+pub const THREE: Shape = Shape {
+    masters: 3,
+    replicas: 1,
+    network: Network::Loopback,
+    shim: false,
+    rooms: false,
+    timing: QUICK,
+};
 
 fn habits() -> Habits {
     Habits {
@@ -84,6 +90,7 @@ fn base() -> Recipe {
 pub fn all() -> Vec<Recipe> {
     let mut recipes = of_processes();
     recipes.extend(of_links());
+    recipes.extend(of_hosts());
     recipes.extend(of_machines());
     recipes
 }
@@ -166,20 +173,6 @@ fn of_links() -> Vec<Recipe> {
             ..base()
         },
         Recipe {
-            name: "hosts",
-            about: "hosts of their own: packets dropped, rejected and lost, by nftables between namespaces",
-            shape: Shape { network: Network::Hosts, ..THREE },
-            faults: &[
-                (3, Kind::Cut(Cut::Split)),
-                (2, Kind::Cut(Cut::Isolate)),
-                (2, Kind::Cut(Cut::OneWay)),
-                (2, Kind::Cut(Cut::Bridge)),
-                (3, Kind::Loss),
-                (1, Kind::Kill(Many::One)),
-            ],
-            ..base()
-        },
-        Recipe {
             name: "five",
             about: "five masters and two replicas, through proxies, with nearly everything at once",
             shape: Shape {
@@ -206,6 +199,38 @@ fn of_links() -> Vec<Recipe> {
                 (1, Kind::Operate(Change::Replace)),
             ],
             at_once: 3,
+            ..base()
+        },
+    ]
+}
+
+fn of_hosts() -> Vec<Recipe> {
+    vec![
+        Recipe {
+            name: "hosts",
+            about: "hosts of their own: packets dropped, rejected and lost, by nftables between namespaces",
+            shape: Shape { network: Network::Hosts, ..THREE },
+            faults: &[
+                (3, Kind::Cut(Cut::Split)),
+                (2, Kind::Cut(Cut::Isolate)),
+                (2, Kind::Cut(Cut::OneWay)),
+                (2, Kind::Cut(Cut::Bridge)),
+                (3, Kind::Loss),
+                (1, Kind::Kill(Many::One)),
+            ],
+            ..base()
+        },
+        Recipe {
+            name: "packets",
+            about: "hosts of their own whose packets come late, in another order, or not at all (NFQUEUE)",
+            shape: Shape { network: Network::Hosts, ..THREE },
+            faults: &[
+                (4, Kind::Shuffle),
+                (1, Kind::Cut(Cut::Split)),
+                (1, Kind::Kill(Many::One)),
+                (1, Kind::Stop(Many::One)),
+            ],
+            at_once: 2,
             ..base()
         },
     ]
@@ -245,6 +270,21 @@ fn of_machines() -> Vec<Recipe> {
                 (2, Kind::Wall),
             ],
             at_once: 2,
+            ..base()
+        },
+        Recipe {
+            name: "full",
+            about: "small file systems that are filled to the last byte, under nodes that run and that start",
+            shape: Shape { rooms: true, ..THREE },
+            faults: &[
+                (6, Kind::DiskFull),
+                (3, Kind::Kill(Many::One)),
+                (2, Kind::Kill(Many::Majority)),
+                (1, Kind::Kill(Many::All)),
+                (1, Kind::Operate(Change::Demote)),
+            ],
+            at_once: 2,
+            lasts: (500 * MS, 8 * SECOND),
             ..base()
         },
         Recipe {

@@ -10,9 +10,10 @@ use leasehold_core::Span;
 use serde::Serialize;
 
 use super::cluster::Network;
+use super::kind::Kind;
 use super::recipe::Recipe;
 use super::stint::{Stint, Sums};
-use super::{hosts, page};
+use super::{hosts, page, room};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -93,6 +94,18 @@ impl Summary {
         for (name, sums) in self.recipes.iter().filter(|(_, sums)| sums.overlaps > 0) {
             page += &format!("{name}: {} overlapping beliefs, out of contract\n", sums.overlaps);
         }
+        for (name, sums) in self.recipes.iter().filter(|(_, sums)| sums.overtaken > 0) {
+            page += &format!("{name}: {} packets were overtaken\n", sums.overtaken);
+        }
+        for (name, judged) in self.recipes.iter().map(|(name, sums)| (name, &sums.judged)) {
+            if judged.again > 0 {
+                page += &format!(
+                    "{name}: {} locks were granted a second time, for nobody, and stood for {} ms at most\n",
+                    judged.again,
+                    ms(judged.again_stood),
+                );
+            }
+        }
         for (name, why) in &self.skipped {
             page += &format!("SKIPPED {name}: {why}\n");
         }
@@ -109,12 +122,15 @@ impl Summary {
     }
 }
 
-/// Why a recipe cannot be followed here.
+/// Why a recipe cannot be followed here, with `program` to shuffle packets.
 #[must_use]
-pub fn obstacle(recipe: &Recipe) -> Option<String> {
+pub fn obstacle(recipe: &Recipe, program: &Path) -> Option<String> {
     let network = (recipe.shape.network == Network::Hosts).then(hosts::missing).flatten();
     let shim = || recipe.shape.shim.then(page::shim)?.err();
-    network.or_else(shim)
+    let rooms = || recipe.shape.rooms.then(room::missing).flatten();
+    let shuffles = recipe.faults.iter().any(|(_, kind)| *kind == Kind::Shuffle);
+    let queue = || shuffles.then(|| hosts::missing_queue(program)).flatten();
+    network.or_else(queue).or_else(shim).or_else(rooms)
 }
 
 /// Does it, and tells of progress.
@@ -126,7 +142,7 @@ pub async fn soak(wanted: &Wanted, mut tell: impl FnMut(&str)) -> io::Result<Sum
     let mut summary = Summary { seed: wanted.seed, ..Summary::default() };
     let mut possible = Vec::new();
     for recipe in &wanted.recipes {
-        match obstacle(recipe) {
+        match obstacle(recipe, &wanted.program) {
             Some(why) => {
                 tell(&format!("SKIPPED {}: {why}", recipe.name));
                 summary.skipped.insert(recipe.name.to_owned(), why);

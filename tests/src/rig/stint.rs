@@ -3,7 +3,7 @@
 //! A round uses keys of its own, so that what is judged stays small. After it all faults are undone, and the cluster has
 //! to become well again by itself, within what the protocol promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -38,12 +38,21 @@ pub struct Stint {
     pub people: People,
     /// Faults that hold.
     pub holds: Vec<Holds>,
+    /// Nodes that lost their file and are not members again yet.
+    pub strangers: BTreeSet<usize>,
+    /// Packets that others overtook.
+    pub overtaken: u64,
+    /// When something was wrong in this round, from when until when.
+    pub troubled: Vec<(u64, u64)>,
     /// How often what was done.
     pub faults: BTreeMap<&'static str, u64>,
-    program: PathBuf,
+    /// What runs clients, and shuffles packets.
+    pub program: PathBuf,
     seed: u64,
     round: u64,
     decisions: u64,
+    /// Nodes that ended by themselves in this round: how often, and how the first time.
+    deaths: BTreeMap<usize, (u64, String)>,
     /// What happened when in this round.
     story: Vec<String>,
     began: Instant,
@@ -66,6 +75,8 @@ pub struct Sums {
     pub worst_recovery: u64,
     /// Overlapping beliefs, out of contract.
     pub overlaps: u64,
+    /// Packets that others overtook, where they were shuffled.
+    pub overtaken: u64,
     /// Bytes that the largest node had in use, at the first look, at the last, and at most.
     pub memory: (u64, u64, u64),
     /// What is wrong, each with the promise that was broken and the file with its history.
@@ -86,11 +97,15 @@ impl Stint {
             cluster,
             people,
             holds: Vec::new(),
+            strangers: BTreeSet::new(),
+            overtaken: 0,
+            troubled: Vec::new(),
             faults: BTreeMap::new(),
             program,
             seed,
             round: 0,
             decisions: 0,
+            deaths: BTreeMap::new(),
             story: Vec::new(),
             began: clock::now(),
             sums: Sums::default(),
@@ -137,6 +152,8 @@ impl Stint {
     pub async fn round(&mut self, span: Span, keep: &Path) -> io::Result<()> {
         self.round += 1;
         self.story.clear();
+        self.deaths.clear();
+        self.troubled.clear();
         self.began = clock::now();
         self.people = People::new(self.program.clone());
         for _ in 0..self.recipe.people.0 {
@@ -153,12 +170,19 @@ impl Stint {
         let healed = clock::now();
         let people = std::mem::replace(&mut self.people, People::new(self.program.clone()));
         let accounts = people.end().await?;
-        let mut found = judge(&accounts, self.cluster.drift(), self.recipe.in_contract);
+        let mut found =
+            judge(&accounts, self.cluster.drift(), self.recipe.in_contract, &self.troubled);
         self.recover(healed, &mut found).await?;
+        self.notice_deaths()?;
+        for (times, first) in std::mem::take(&mut self.deaths).into_values() {
+            let story = format!("{first}; {times} times in this round");
+            found.violations.push(Violation { rule: "a node lives", story });
+        }
         self.sums.rounds += 1;
         self.sums.load += load.as_micros();
         self.sums.judged.add(&found.judged);
         self.sums.overlaps += found.overlaps;
+        self.sums.overtaken = self.overtaken;
         self.sums.worst_gap = self.sums.worst_gap.max(worst_gap(&accounts));
         self.weigh();
         self.keep(&accounts, &found, keep)
@@ -190,7 +214,7 @@ impl Stint {
         Ok(())
     }
 
-    /// A node that ends by itself is a violation, and is started again.
+    /// A node that ends by itself is a violation, one however often it does so in a round, and is started again.
     fn notice_deaths(&mut self) -> io::Result<()> {
         for number in 0..self.cluster.seats.len() {
             let ended = self.cluster.seats[number].process.as_mut().and_then(|it| it.ended());
@@ -199,7 +223,7 @@ impl Stint {
                 let last: Vec<&str> = log.lines().rev().take(3).collect();
                 let story = format!("node n{number} ended by itself ({status}): {last:?}");
                 self.tell(&story);
-                self.sums.violations.push(("a node lives".into(), story));
+                self.deaths.entry(number).or_insert((0, story)).0 += 1;
                 self.cluster.start_node(number)?;
             }
         }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod beside;
 mod judging;
 
 use std::io::{self, Write};
@@ -70,6 +71,11 @@ fn hosts_lose_each_other() {
 }
 
 #[test]
+fn packets_overtake_each_other() {
+    follow("packets");
+}
+
+#[test]
 fn clocks_run_at_the_extremes() {
     follow("clocks");
 }
@@ -77,6 +83,11 @@ fn clocks_run_at_the_extremes() {
 #[test]
 fn disks_fail_and_power_is_cut() {
     follow("disks");
+}
+
+#[test]
+fn file_systems_are_full() {
+    follow("full");
 }
 
 #[test]

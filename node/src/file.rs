@@ -48,7 +48,7 @@ impl fmt::Display for FileError {
         match self {
             Self::Directory(path, error) => write!(
                 f,
-                "data directory {}: {error}; it must exist or be creatable, and be writable",
+                "data directory {}: {error}; the directory above it must exist, and it must be writable",
                 path.display()
             ),
             Self::Locked(path) => write!(

@@ -20,11 +20,13 @@ pub(super) struct Clocks {
     latest: Instant,
     /// By how much the wall clock is ahead of the monotonic one, in microseconds.
     ahead: u64,
+    /// Whether the monotonic clock went back, and has not caught up with what it showed.
+    behind: bool,
 }
 
 impl Clocks {
     pub(super) const fn new(now: Instant, wall: u64) -> Self {
-        Self { latest: now, ahead: wall.wrapping_sub(now.as_micros()) }
+        Self { latest: now, ahead: wall.wrapping_sub(now.as_micros()), behind: false }
     }
 }
 
@@ -33,13 +35,17 @@ impl Driver {
     pub(super) fn steady(&mut self, now: Instant) -> Instant {
         let wall = self.parts.clock.wall();
         let counters = &self.parts.counters;
-        let Clocks { latest, ahead } = self.clocks;
+        let Clocks { latest, ahead, behind } = self.clocks;
         if now < latest {
-            counters.clock_went_back.add(1);
-            warn!(
-                "the monotonic clock went back by {}; it is taken to stand still",
-                latest.since(now)
-            );
+            // Until it has caught up, every reading is one of before.
+            if !behind {
+                counters.clock_went_back.add(1);
+                warn!(
+                    "the monotonic clock went back by {}; it is taken to stand still for so long",
+                    latest.since(now)
+                );
+            }
+            self.clocks.behind = true;
             return latest;
         }
         let gap = now.since(latest);

@@ -35,6 +35,11 @@ impl Server {
         self.0.id()
     }
 
+    /// The exit code, if it has come to its end.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.0.try_wait().unwrap().and_then(|status| status.code())
+    }
+
     /// Waits for its end, and gives back the exit code.
     pub(crate) fn end(mut self) -> Option<i32> {
         self.0.wait().unwrap().code()

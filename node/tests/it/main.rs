@@ -18,6 +18,7 @@ mod elections;
 mod examples;
 mod exec;
 mod exec_in_time;
+mod files;
 mod garbage;
 mod guards;
 mod health;

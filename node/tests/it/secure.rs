@@ -2,7 +2,7 @@
 
 use leasehold_client::{Address, Client, Error, Message, Options, SendError, Tls};
 
-use super::binary::{Endpoints, Said, write};
+use super::binary::{Endpoints, Said, Server, free_ports, write};
 use super::trio::{TIMING, Trio, run};
 
 #[test]
@@ -190,6 +190,38 @@ fn a_node_without_its_files_does_not_start() {
     std::fs::copy(trio.path("certs/b.key"), trio.path("certs/a.key")).unwrap();
     let said = nobody.run(&["node", "--config", &config]);
     assert!(said.code == 6 && said.err.contains("does not go with tls.key"), "{said:?}");
+}
+
+/// Beyond loopback, in the clear and for everybody, only on the operator's own word, which is repeated in the log.
+#[test]
+fn beyond_loopback_a_node_is_open_to_all_only_if_it_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports = free_ports(2);
+    let config = |more: &str| {
+        let text = format!(
+            "[node]\nname = 'a'\ndata_dir = '{0}'\n[cluster]\nmasters = ['a=127.0.0.1:{2}']\n\
+             [listen]\nclient = '0.0.0.0:{1}'\npeer = '127.0.0.1:{2}'\n{more}\n\
+             [advertise]\nclient = '127.0.0.1:{1}'\n",
+            folder.path().join("data").display(),
+            ports[0],
+            ports[1],
+        );
+        write(folder.path(), "a.toml", &text)
+    };
+    let nobody = Endpoints("127.0.0.1:1".into());
+    for args in [&["--check"][..], &[]] {
+        let said = nobody.run(&[&["node", "--config", &config("")], args].concat());
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains("listen.insecure = true"), "{said:?}");
+    }
+    assert!(!folder.path().join("data").exists(), "it did not begin");
+    let log = folder.path().join("log");
+    let told = config("insecure = true");
+    let _node = Server::logging(&["node", "--config", &told], &log, &[]);
+    let open = Endpoints(format!("127.0.0.1:{}", ports[0]));
+    wait_for("init", || open.run(&["init"]).code == 0);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("WARN") && log.contains("can use this node"), "{log}");
 }
 
 fn words_of(text: &str) -> Vec<String> {

@@ -165,7 +165,8 @@ impl Bench<'_> {
         let queue = self.run(&["queue"])?;
         let acquired =
             number(&queue, &["latency_us", "acquire", "count"]) / number(&queue, &["seconds"]);
-        Ok(format!("{acquired:.0}/s, Jain {:.4}", number(&queue, &["jain"])))
+        let errors = queue.get("errors").unwrap_or(&Value::Null);
+        Ok(format!("{acquired:.0}/s, Jain {:.4}, errors {errors}", number(&queue, &["jain"])))
     }
 
     /// The worst second of an open loop while so many leases end.

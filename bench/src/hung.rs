@@ -1,6 +1,8 @@
 //! One server of three hangs under load: how long nobody gets anything done, and how much is done then.
 //!
 //! Each server hangs in turn, in a cluster of its own, because with some it matters which; what is shown is the worst of them.
+//! Every new cluster chooses its leader anew, if it has one: that none of the three was it is as likely as 8 in 27, and then it takes
+//! another run.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;

@@ -4,6 +4,8 @@
 //! nobody is told anything that a later vote could undo, so what is not unanimous is written first; and no
 //! operation applies twice, so its own traces are looked for before it applies.
 
+use alloc::boxed::Box;
+
 use crate::ballot::{Ballot, Token};
 use crate::entry::{Entry, Held, OpId};
 use crate::faults::Rule;
@@ -55,6 +57,41 @@ impl Verdict {
     /// Whether what is written with this verdict carries the operation itself, rather than what was there.
     pub(crate) const fn is_effect(&self) -> bool {
         matches!(self, Self::Done { repeated: false, .. })
+    }
+}
+
+/// A verdict, until what it waits for is chosen. Desks keep it for as long as they remember their write, and hardly any says more
+/// than that the operation is done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Pending {
+    Done { token: Token, lease: Option<Span>, repeated: bool },
+    Other(Box<Verdict>),
+}
+
+impl Pending {
+    /// See [`Verdict::is_effect`].
+    pub(crate) const fn is_effect(&self) -> bool {
+        matches!(self, Self::Done { repeated: false, .. })
+    }
+}
+
+impl From<Verdict> for Pending {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Done { token, lease, repeated } => Self::Done { token, lease, repeated },
+            other @ (Verdict::Found(_) | Verdict::Refused(_) | Verdict::Unknown) => {
+                Self::Other(Box::new(other))
+            }
+        }
+    }
+}
+
+impl From<Pending> for Verdict {
+    fn from(pending: Pending) -> Self {
+        match pending {
+            Pending::Done { token, lease, repeated } => Self::Done { token, lease, repeated },
+            Pending::Other(verdict) => *verdict,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A round only counts. What follows from the counts is the coordinator's business.
 
 use crate::ballot::Ballot;
-use crate::decide::{Seen, Verdict};
+use crate::decide::{Pending, Seen};
 use crate::entry::Entry;
 use crate::message::Accepted;
 use crate::slab::Slot;
@@ -136,7 +136,7 @@ pub(crate) struct Write {
     pub(crate) accepted: Votes,
     pub(crate) refused: Votes,
     /// What its caller is told once it is chosen; with none, the task goes on from there.
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) verdict: Option<Pending>,
     /// A lock that waited and is granted by the same write as its caller's release.
     pub(crate) heir: Option<Slot>,
     pub(crate) chosen: bool,

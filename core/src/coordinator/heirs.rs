@@ -8,7 +8,7 @@
 
 use super::{Coordinator, Phase, Place, Scene};
 use crate::ballot::Ballot;
-use crate::decide::{Job, Past, Plan, Seen, Verdict, decide, id_of};
+use crate::decide::{Job, Past, Pending, Plan, Seen, Verdict, decide, id_of};
 use crate::entry::Entry;
 use crate::request::Action;
 use crate::round::Votes;
@@ -99,7 +99,7 @@ impl Coordinator {
             let place = &mut self.desks[desk];
             place.task = Some(heir);
             if let Phase::Write(write) = &mut place.phase {
-                write.verdict = verdict;
+                write.verdict = verdict.map(Pending::from);
             }
         }
         true

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::turns::Turn;
 use super::{Coordinator, Desk, Phase, Place, Scene};
 use crate::ballot::Ballot;
-use crate::decide::{Job, Past, Plan, Seen, Verdict, decide};
+use crate::decide::{Job, Past, Pending, Plan, Seen, Verdict, decide};
 use crate::entry::Entry;
 use crate::faults::Rule;
 use crate::feed::Fact;
@@ -156,7 +156,7 @@ impl Coordinator {
             until: self.tasks[slot].until,
             accepted: Votes::default(),
             refused: Votes::default(),
-            verdict,
+            verdict: verdict.map(Pending::from),
             heir: None,
             chosen: false,
             forget_at: None,
@@ -170,7 +170,7 @@ impl Coordinator {
         scene.clock.observe(write.base.ballot.next().counter);
         let task = &mut self.tasks[slot];
         let past = &mut task.past;
-        if write.verdict.as_ref().is_some_and(Verdict::is_effect) {
+        if write.verdict.as_ref().is_some_and(Pending::is_effect) {
             task.first_accept.get_or_insert(scene.now);
             let lowest = past.sent_from.map_or(write.base.ballot, |from| {
                 if Rule::RetryLowest.is_out() {
@@ -181,7 +181,7 @@ impl Coordinator {
             });
             past.sent_from = Some(lowest);
         }
-        past.repeated |= matches!(write.verdict, Some(Verdict::Done { repeated: true, .. }));
+        past.repeated |= matches!(write.verdict, Some(Pending::Done { repeated: true, .. }));
         let place = &mut self.desks[desk];
         scene.ask(write.base.sent, write.base.round, write.accept(&place.key), place.hash);
         self.desk_timers.set_sooner(desk, write.resend_at);
@@ -233,7 +233,7 @@ impl Coordinator {
         let Some(verdict) = verdict else { return self.settled(scene, desk) };
         let count = |votes: Votes| u8::try_from(votes.count()).unwrap_or(u8::MAX);
         let heir = self.take_heir(desk);
-        self.conclude(scene, desk, verdict, (count(sent), count(accepted)));
+        self.conclude(scene, desk, verdict.into(), (count(sent), count(accepted)));
         if let Some(heir) = heir {
             self.grant(scene, desk, heir, (sent, accepted));
         }

@@ -62,7 +62,7 @@ const fn noticed(rule: Rule) -> Noticed {
         Rule::ForgetAll => Noticed::By(Forgetting, 1_000),
         Rule::Chains => Noticed::By(Late, 1_000),
         Rule::Ceiling => Noticed::By(Disk, 1_000),
-        Rule::Sources => Noticed::By(Restart, 2_000),
+        Rule::Sources => Noticed::By(Restart, 15_000),
         Rule::Quiesce
         | Rule::Freshness
         | Rule::Horizon

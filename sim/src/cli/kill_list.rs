@@ -62,9 +62,9 @@ const fn noticed(rule: Rule) -> Noticed {
         Rule::ForgetAll => Noticed::By(Forgetting, 1_000),
         Rule::Chains => Noticed::By(Late, 1_000),
         Rule::Ceiling => Noticed::By(Disk, 1_000),
-        Rule::Sources => Noticed::By(Restart, 15_000),
+        Rule::Sources | Rule::Freshness => Noticed::By(Restart, 15_000),
+        Rule::ActiveIn => Noticed::By(Membership, 10_000),
         Rule::Quiesce
-        | Rule::Freshness
         | Rule::Horizon
         | Rule::SyncInHorizon
         | Rule::OwnPromise
@@ -74,7 +74,6 @@ const fn noticed(rule: Rule) -> Noticed {
         | Rule::AgeFromPromise
         | Rule::SettleBeforeExtend
         | Rule::OpTimeout
-        | Rule::ActiveIn
         | Rule::CeilingAfterSync => Noticed::Transcript,
     }
 }

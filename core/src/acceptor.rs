@@ -369,8 +369,8 @@ impl Acceptor {
     }
 
     /// Takes over what another node knows of a key, unless something newer is here: of equal ballots the one that
-    /// ends first, of promises the highest, closed. What changed for those who watch the key.
-    pub(crate) fn absorb(&mut self, now: Instant, copied: Copied) -> Option<Event> {
+    /// ends first, of promises the highest, closed. Tells what changed for those who watch the key.
+    pub(crate) fn absorb(&mut self, now: Instant, copied: Copied, mut tell: impl FnMut(Event)) {
         let Copied { key, promised, accepted } = copied;
         let promised = promised.max(accepted.ballot);
         self.highest = self.highest.max(promised.counter).max(accepted.entry.token().0);
@@ -387,14 +387,19 @@ impl Acceptor {
         let token = accepted.entry.token();
         let mut was_live = false;
         match &mut record.accepted {
-            Some(written) if written.ballot > accepted.ballot => return None,
+            Some(written) if written.ballot > accepted.ballot => return,
             Some(written) if written.ballot == accepted.ballot => {
                 written.expires_at = written.expires_at.min(expires_at);
                 self.timers.set_sooner(slot, expires_at);
-                return None;
+                return;
             }
             before => {
-                was_live |= before.as_ref().is_some_and(|written| !written.ended);
+                if let Some(ended) = before.as_ref().filter(|written| !written.ended) {
+                    was_live = true;
+                    if !live || ended.token != token {
+                        tell(ended.end(&key, now));
+                    }
+                }
                 let mut written = Written::new(accepted.ballot, &accepted.entry, now, expires_at);
                 written.ended = !live;
                 *before = Some(written);
@@ -403,10 +408,8 @@ impl Acceptor {
         self.leases += usize::from(live);
         self.leases -= usize::from(was_live);
         self.timers.set_sooner(slot, expires_at);
-        match (live, was_live) {
-            (true, _) => Some(Event::Held { key, token }),
-            (false, true) => Some(Event::Released { key, token }),
-            (false, false) => None,
+        if live {
+            tell(Event::Held { key, token });
         }
     }
 

@@ -452,7 +452,8 @@ impl Node {
             Event::Standing(_) | Event::Configured(_) | Event::ClockRate { .. } => return,
         };
         if self.waiters.len() > 0 {
-            let holder = self.holder(self.now, key);
+            // Where one owner follows another in one write, the end of the first is what some wait for.
+            let holder = if held { self.holder(self.now, key) } else { None };
             for ticket in self.waiters.wake(key, held) {
                 out.push(Effect::Reply { ticket, outcome: Outcome::Woken(holder.clone()) });
             }

@@ -342,7 +342,12 @@ impl World<'_> {
         let knows =
             standing == Some(Standing::Active) || (standing == Some(Standing::Replica) && settled);
         match outcome {
-            Outcome::Woken(_) => self.counts.meet(Mark::Woken),
+            Outcome::Woken(holder) if holder.is_some() == held => self.counts.meet(Mark::Woken),
+            Outcome::Woken(holder) => {
+                let wanted = if held { "held" } else { "free" };
+                let story = format!("n{node} told who waits for {wanted} of {holder:?}");
+                self.violate("waiting", story);
+            }
             Outcome::NotDone(NotDone::TimedOut) if is_held == held && knows && !changed => {
                 let story =
                     format!("n{node} let a wait time out though what it waited for is there");

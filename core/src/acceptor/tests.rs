@@ -159,7 +159,7 @@ fn of_one_write_what_ends_first_counts_whatever_comes_first() {
             }
             let mut acceptor = acceptor();
             for copied in order {
-                acceptor.absorb(NOW, copied);
+                acceptor.absorb(NOW, copied, |_| {});
                 acceptor.check(u64::MAX);
             }
             let known = acceptor.accepted(NOW, b"k", hash(b"k")).unwrap();
@@ -170,6 +170,21 @@ fn of_one_write_what_ends_first_counts_whatever_comes_first() {
             assert!(!accepts(&mut acceptor, NOW, &"k".into(), at(30), &held(5)));
         }
     }
+}
+
+#[test]
+fn a_new_owner_that_is_taken_over_ends_the_one_before() {
+    let (mut acceptor, key) = (acceptor(), Key::from("k"));
+    let mut told = Vec::new();
+    for (ballot, token) in [(5, 5), (6, 5), (7, 7)] {
+        let accepted = Accepted { ballot: at(ballot), entry: held(token), remaining: LEASE };
+        let copied = Copied { key: key.clone(), promised: at(ballot), accepted };
+        acceptor.absorb(NOW, copied, |event| told.push(event));
+    }
+    let held = |token| Event::Held { key: key.clone(), token: Token(token) };
+    let released = Event::Released { key: key.clone(), token: Token(5) };
+    assert_eq!(told, [held(5), held(5), released, held(7)]);
+    assert_eq!(acceptor.leases(), 1);
 }
 
 #[test]

@@ -341,7 +341,7 @@ impl Node {
     fn take_over(&mut self, copies: Vec<Copied>, floor: Ballot) {
         if let Some(staging) = &mut self.staging {
             for copied in copies {
-                staging.absorb(self.now, copied);
+                staging.absorb(self.now, copied, |_| {});
             }
             staging.raise_floor(floor);
         }
@@ -378,13 +378,13 @@ impl Node {
                 if !known && !self.senders.batch(from, boot, number, facts.is_empty()) {
                     self.sync.behind(self.now);
                 }
+                let mut told = Vec::new();
                 for fact in facts {
                     if let Some(staging) = &mut self.staging {
-                        staging.absorb(self.now, fact.clone());
+                        staging.absorb(self.now, fact.clone(), |_| {});
                     }
-                    if let Some(event) = self.learned.absorb(self.now, fact) {
-                        self.changed(event, out);
-                    }
+                    self.learned.absorb(self.now, fact, |event| told.push(event));
+                    told.drain(..).for_each(|event| self.changed(event, out));
                 }
                 self.deliver(from, Body::Feed(Feed::Got { boot, number }), out);
             }

@@ -307,7 +307,7 @@ fn who_waits_for_an_end_is_told_of_it_though_the_next_owner_has_begun() {
     solo.act("k", lock(1, "me", 0));
     assert_eq!(solo.act("k", lock(2, "you", 20)), None);
     assert_eq!(solo.act("k", Action::WaitReleased), None);
-    let (id, owner) = (OpId { chain: (1, 0), step: 1 }, crate::request::Owner::default());
+    let (id, owner) = (OpId { chain: (1, 0), step: 1 }, Owner::default());
     solo.act("k", Action::Release { id, owner });
     assert_eq!(solo.replies.get(&Ticket(4)), Some(&Outcome::Woken(None)));
     assert!(matches!(solo.replies.get(&Ticket(3)), Some(Outcome::Done(_))));

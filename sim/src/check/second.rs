@@ -21,6 +21,9 @@ const LONGEST: usize = 40;
 /// More operations without an answer than this make it slow.
 const OPEN: usize = 3;
 
+/// As many under way at one time can be put into too many orders.
+const WIDEST: usize = 10;
+
 /// Judges the sendings of one key. `None`: this history is not for the second checker.
 pub fn check(ops: &[Op], of_key: &[OpIndex], found: &mut Vec<Violation>) -> Option<u64> {
     let of_key: Vec<&Op> = of_key.iter().filter_map(|index| ops.get(*index)).collect();
@@ -30,7 +33,11 @@ pub fn check(ops: &[Op], of_key: &[OpIndex], found: &mut Vec<Violation>) -> Opti
         return None;
     }
     let judged = u64::try_from(of_key.len()).unwrap_or(0);
-    if !WGLChecker::<Register>::is_linearizable(History::from_actions(actions(&of_key))) {
+    let actions = actions(&of_key);
+    if width(&actions) > WIDEST {
+        return None;
+    }
+    if !WGLChecker::<Register>::is_linearizable(History::from_actions(actions)) {
         let key = of_key.first().map_or(0, |op| op.key);
         let story =
             format!("the second checker finds no order for the {judged} operations on k{key}");
@@ -47,6 +54,19 @@ enum Step {
     Sent { op: Op, bound: u64 },
     /// The lease that can end from this time on ends, if nothing has prolonged it.
     End { bound: u64 },
+}
+
+/// How many are under way at one time, at most.
+fn width(actions: &[(usize, Action<Step>)]) -> usize {
+    let (mut open, mut widest) = (0, 0);
+    for (_, action) in actions {
+        match action {
+            Action::Call(_) => open += 1,
+            Action::Response(_) => open -= 1,
+        }
+        widest = widest.max(open);
+    }
+    widest
 }
 
 /// What happened when: calls before answers where both are at one time, because that allows more orders.

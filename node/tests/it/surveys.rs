@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use serde_json::Value;
 
 use super::binary::Endpoints;
+use super::secure::wait_for;
 use super::tour::dev;
 
 #[test]
@@ -44,7 +45,10 @@ fn lag_and_summary_count() {
     assert_eq!((&lag["quorum"], &lag["replicas"][0]["node"]), (&2.into(), &"n3".into()));
     let plain = cluster.run(&["lag"]).out;
     assert!(plain.starts_with("lock ") && plain.contains("\nREPLICA  BEHIND  LAG\nn3 "), "{plain}");
-    let summary = cluster.expect(0, &["summary"]).json();
+    let summarize = || cluster.expect(0, &["summary"]).json();
+    // The lock that `lag` took may still be on its way out at one of them.
+    wait_for("one lease", || summarize()["leases"] == 1);
+    let summary = summarize();
     for (name, count) in [
         ("members", 4),
         ("reached", 4),

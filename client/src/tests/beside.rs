@@ -1,7 +1,9 @@
 //! Two nodes that are asked the same: when, what becomes of what the late one does, and what is not asked twice.
 
 use leasehold_core::wire::{ClientItem, NodeItem};
-use leasehold_core::{Action, Bytes, Done, NotDone, OpId, Outcome, Owner, Span, Token, hash};
+use leasehold_core::{
+    Action, Bytes, Done, KeyRequest, NotDone, OpId, Outcome, Owner, Span, Token, hash,
+};
 
 use super::resending::id;
 use super::server::{CLUSTER, Server, Session};
@@ -56,6 +58,18 @@ async fn answered_by_the_second(
     let (second, _) = quick.request().await;
     quick.reply(second, Outcome::Done(with)).await;
     (slow, first, quick)
+}
+
+/// The slow node grants the lock after the call has come to its end, which is when everybody is asked for a status. What is
+/// asked for next, of either.
+async fn granted_late(
+    (mut slow, first, mut quick): (Session, u64, Session),
+    token: u64,
+) -> KeyRequest {
+    assert!(matches!(slow.ask().await, Some(ClientItem::Status { .. })));
+    slow.reply(first, Outcome::Done(done(token))).await;
+    assert!(matches!(quick.ask().await, Some(ClientItem::Status { .. })));
+    tokio::select! { (_, next) = slow.request() => next, (_, next) = quick.request() => next }
 }
 
 #[tokio::test]
@@ -219,14 +233,10 @@ async fn the_sending_that_another_one_repeats_is_left_alone() {
     let members = vec![a.peer(), b.peer()];
     let script = async {
         let (at_a, at_b) = (a.welcome(members.clone()).await, b.welcome(members.clone()).await);
-        let (mut slow, first, mut quick) = answered_by_the_second(at_a, at_b, repeated(7)).await;
-        // Everybody is asked for a status. Were the lock cancelled at the node that granted it, that came before.
-        assert!(matches!(slow.ask().await, Some(ClientItem::Status { .. })));
-        // What it says now is what the caller has.
-        slow.reply(first, Outcome::Done(done(7))).await;
-        assert!(matches!(quick.ask().await, Some(ClientItem::Status { .. })));
-        let (_, next) =
-            tokio::select! { asked = slow.request() => asked, asked = quick.request() => asked };
+        let answered = answered_by_the_second(at_a, at_b, repeated(7)).await;
+        // Were the lock cancelled at the node that granted it, that came before the status. What that node says late is what the
+        // caller has.
+        let next = granted_late(answered, 7).await;
         assert!(matches!(next.action, Action::Lock { .. }), "given back: {next:?}");
     };
     let work = async {
@@ -248,13 +258,8 @@ async fn what_is_granted_beside_the_sending_that_is_repeated_is_given_back() {
     let members = vec![a.peer(), b.peer()];
     let script = async {
         let (at_a, at_b) = (a.welcome(members.clone()).await, b.welcome(members.clone()).await);
-        let (mut slow, first, mut quick) = answered_by_the_second(at_a, at_b, repeated(7)).await;
-        // The call has come to its end.
-        assert!(matches!(slow.ask().await, Some(ClientItem::Status { .. })));
-        slow.reply(first, Outcome::Done(done(9))).await;
-        assert!(matches!(quick.ask().await, Some(ClientItem::Status { .. })));
-        let (_, next) =
-            tokio::select! { asked = slow.request() => asked, asked = quick.request() => asked };
+        let answered = answered_by_the_second(at_a, at_b, repeated(7)).await;
+        let next = granted_late(answered, 9).await;
         assert!(matches!(next.action, Action::Release { owner, .. } if owner == by_token(9)));
     };
     let work = async {

@@ -248,15 +248,16 @@ async fn holder(trio: &Trio, encrypted: bool) -> Guard {
 /// Somebody new comes again and again, and always gets in. How often, and how long it took at most.
 async fn newcomers(trio: &Trio, encrypted: bool, goes_on: impl Fn() -> bool) -> (usize, Span) {
     let (mut count, mut longest) = (0, Span::ZERO);
+    // Not so often that it is work itself.
+    let mut turns = tokio::time::interval(Duration::from_millis(100));
     while goes_on() {
+        turns.tick().await;
         let came = clock::now();
         let client = client(trio, encrypted).await;
         let read = client.read("job").await.unwrap();
         assert!(read.is_some_and(|holder| &holder.value[..] == b"me"));
         longest = longest.max(clock::now().since(came));
         count += 1;
-        // Not so often that it is work itself.
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     (count, longest)
 }

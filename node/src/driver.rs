@@ -6,13 +6,13 @@
 //! and an idle node does nothing but beat.
 
 mod ahead;
+mod idle;
 mod mail;
 mod members;
 mod notices;
 mod stillness;
 mod stopping;
 
-use std::future::pending;
 use std::sync::Arc;
 
 use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
@@ -21,9 +21,9 @@ use leasehold_core::{
     Message, Node, NodeId, NotDone, Outcome, Page, Request, Settings, Span, Status, Tally, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::yield_now;
 use tracing::{debug, info, warn};
 
+use self::idle::Idle;
 use self::notices::Change;
 use self::stillness::Clocks;
 use self::stopping::Stopping;
@@ -86,16 +86,6 @@ pub(crate) struct Inputs {
     pub(crate) clients: mpsc::Receiver<ClientArrival>,
 }
 
-impl Inputs {
-    /// Takes what is there. Says whether there was anything.
-    fn take(&mut self, arrived: &mut Arrived) -> bool {
-        drain(&mut self.control, &mut arrived.control);
-        drain(&mut self.peers, &mut arrived.peers);
-        drain(&mut self.clients, &mut arrived.clients);
-        !(arrived.control.is_empty() && arrived.peers.is_empty() && arrived.clients.is_empty())
-    }
-}
-
 /// What arrived and was not handled yet; the buffers are reused.
 #[derive(Debug, Default)]
 struct Arrived {
@@ -122,6 +112,8 @@ pub(crate) struct Parts {
     pub(crate) counters: Arc<Counters>,
     /// Bytes that may wait for a client before its watches are over.
     pub(crate) watch_queue: usize,
+    /// For how long the driver stays awake when more is to be expected.
+    pub(crate) idle_poll: Span,
 }
 
 /// The driver.
@@ -138,6 +130,7 @@ pub(crate) struct Driver {
     amending: Amending,
     post: PostOffice,
     clocks: Clocks,
+    idle: Idle,
     stopping: Option<Stopping>,
 }
 
@@ -155,6 +148,7 @@ impl Driver {
         let amending = Amending::default();
         let post = PostOffice::new(parts.peers.identity().boot);
         let clocks = Clocks::new(now, parts.clock.wall());
+        let idle = Idle::new(now, parts.idle_poll);
         let mut driver = Self {
             parts,
             effects,
@@ -165,6 +159,7 @@ impl Driver {
             amending,
             post,
             clocks,
+            idle,
             stopping: None,
         };
         driver.settle(now);
@@ -183,39 +178,6 @@ impl Driver {
                 return;
             }
         }
-    }
-
-    /// Waits until there is something to do, and takes what is there.
-    async fn wait(&self, inputs: &mut Inputs, arrived: &mut Arrived) {
-        // What is there already needs no timer.
-        if inputs.take(arrived) {
-            return;
-        }
-        let deadlines = [
-            Some(self.parts.links.deadline()),
-            self.parts.core.deadline(),
-            self.parts.founding.deadline(),
-            self.amending.deadline(),
-            self.stopping.as_ref().map(Stopping::deadline),
-        ];
-        let due = async {
-            match deadlines.into_iter().flatten().min() {
-                // Who reads from sockets works on the same thread, and must have its turn between two of the core.
-                Some(at) if at <= self.parts.clock.now() => yield_now().await,
-                Some(at) => self.parts.clock.sleep_until(at).await,
-                None => pending().await,
-            }
-        };
-        let taken = tokio::select! {
-            biased;
-            taken = inputs.control.recv_many(&mut arrived.control, BATCH) => taken,
-            taken = inputs.peers.recv_many(&mut arrived.peers, BATCH) => taken,
-            taken = inputs.clients.recv_many(&mut arrived.clients, BATCH) => taken,
-            () = due => 1,
-        };
-        // One that is closed is always ready, and the driver would go round and round.
-        debug_assert!(taken > 0, "the server keeps a sender of each channel until the driver ends");
-        inputs.take(arrived);
     }
 
     /// Handles what arrived, all of it at `now`.
@@ -474,14 +436,6 @@ impl Driver {
         } else {
             self.handle(now, Input::Cancel(ticket));
         }
-    }
-}
-
-fn drain<T>(channel: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
-    while into.len() < BATCH
-        && let Ok(arrival) = channel.try_recv()
-    {
-        into.push(arrival);
     }
 }
 

@@ -215,6 +215,7 @@ impl Server {
             configured: configured(&config),
             counters: Arc::clone(&counters),
             watch_queue: bytes(config.limits.client_queue) / WATCH_PART,
+            idle_poll: config.idle_poll,
         };
         let (client_addr, peer_addr) = (listeners.client_addr, listeners.peer_addr);
         let http_addr = listeners.http_addr();

@@ -153,6 +153,7 @@ macro_rules! key {
 pub(super) const KEYS: &[Key] = &[
     key!("node", "name", text, name, |v| text(v)),
     key!("node", "data_dir", path, data_dir, |v| v.as_deref().and_then(path)),
+    key!("node", "idle_poll", span, idle_poll, |v| span(*v)),
     key!("cluster", "name", text, cluster, |v| text(v)),
     key!("cluster", "masters", addresses, masters, |v| addresses(v)),
     key!("cluster", "replicas", addresses, replicas, |v| addresses(v)),

@@ -8,6 +8,7 @@
 //! that computes gets it back much later.
 
 use std::future::pending;
+use std::mem::replace;
 use std::thread;
 
 use leasehold_core::{Instant, Span};
@@ -128,24 +129,22 @@ impl Driver {
         if let Some(due) = due {
             until = until.min(due);
         }
-        let mut last = began;
+        let (mut last, mut found) = (began, false);
         while last < until && self.idle.pays(last) {
             give_way().await;
             let now = self.parts.clock.now();
             self.idle.looked(last, now);
-            if inputs.take(arrived) {
-                // What comes first is seldom alone, and all of a batch leaves in the same writes.
-                give_way().await;
-                inputs.take(arrived);
-                return true;
+            // What comes first is seldom alone, and all of a batch leaves in the same writes: so it looks once more.
+            if inputs.take(arrived) && replace(&mut found, true) {
+                break;
             }
             if now < last {
                 // Such a clock does not tell how long this takes.
-                return false;
+                break;
             }
             last = now;
         }
-        false
+        found
     }
 }
 

@@ -94,7 +94,9 @@ impl Scene {
                     Effect::Persist(mark, _) => inputs.push_back((to, Input::Persisted(mark))),
                     Effect::Send { to: NodeId(id), message } => {
                         let input = Input::Message { from: NodeId(1 + to as u64), message };
-                        inputs.push_back((usize::try_from(id - 1).unwrap_or(usize::MAX), input));
+                        // A peer that makes members up may call one zero, too.
+                        let to = id.checked_sub(1).and_then(|at| usize::try_from(at).ok());
+                        inputs.push_back((to.unwrap_or(usize::MAX), input));
                     }
                     Effect::Reply { .. } | Effect::Event(_) => {}
                 }

@@ -323,7 +323,7 @@ fn wait_for_release() {
     let cluster = Cluster::start(2, 1);
     let unknown = cluster.at(0).expect(1, &["wait", "job", "--released"]);
     assert_eq!(unknown.json()["reason"], "not_held");
-    cluster.expect(0, "lock job me --ttl 2s");
+    cluster.expect(0, "lock job me --ttl 5s");
     cluster.seen_by(&[0, 2], "job", Some("me"));
     let waiting = [0, 2].map(|place| cluster.spawn(place, "wait job --released --timeout 50s"));
     for woken in waiting.map(said) {

@@ -201,7 +201,10 @@ impl Acceptor {
 
     /// Reads early what votes on keys of these hashes will read.
     pub(crate) fn foresee(&self, hashes: &[u32]) {
-        self.records.foresee(hashes, Record::touch);
+        self.records.foresee(hashes, |slot, record| {
+            record.touch();
+            self.timers.touch(slot);
+        });
     }
 
     /// Answers a `Prepare` about a key of this hash.
@@ -286,7 +289,7 @@ impl Acceptor {
         self.leases -= usize::from(had_lease);
         record.accepted = Some(written);
         let due = if held { expires_at } else { now.after(stale_after(&self.timing)) };
-        // The timer is far memory of its own, and most of those who extend need not touch it.
+        // The timer is a line of memory of its own, and most of those who extend need not touch it.
         if looked_at_by.is_none_or(|at| due < at) {
             self.timers.set_sooner(slot, due);
         }

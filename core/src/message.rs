@@ -23,15 +23,16 @@ pub struct Message {
 }
 
 impl Message {
-    /// The key that the receiver will look up for this, unless it did so lately: for [`Node::foresee`](crate::Node::foresee).
+    /// The key that the receiver will look up for this: for [`Node::foresee`](crate::Node::foresee).
     #[must_use]
     pub const fn looks_up(&self) -> Option<&Key> {
         match &self.body {
-            Body::Ask { ask: Ask::Prepare { key, .. } | Ask::Query { key, .. }, .. } => Some(key),
+            Body::Ask {
+                ask: Ask::Prepare { key, .. } | Ask::Accept { key, .. } | Ask::Query { key, .. },
+                ..
+            } => Some(key),
             Body::Relay(Relay::Forward { request, .. }) => Some(&request.key),
-            // What is written was voted on just before, or written by the last operation.
-            Body::Ask { ask: Ask::Accept { .. }, .. }
-            | Body::Relay(Relay::Cancel { .. } | Relay::Answered { .. })
+            Body::Relay(Relay::Cancel { .. } | Relay::Answered { .. })
             | Body::Answer { .. }
             | Body::Tell(_)
             | Body::Found(_)

@@ -219,16 +219,15 @@ impl<T: Keyed> Shelf<T> {
         self.places() >= FAR
     }
 
-    /// Reads what operations on keys of these hashes will read first: all index lines, then all things, as `touch` does. What
-    /// is read at once is waited for at once, however far it is.
-    pub(crate) fn foresee(&self, hashes: &[u32], touch: impl Fn(&T)) {
+    /// Reads what operations on keys of these hashes will read first: all index lines, then all things, as `touch` does with a slot
+    /// and what is there. What is read at once is waited for at once, however far it is.
+    pub(crate) fn foresee(&self, hashes: &[u32], touch: impl Fn(Slot, &T)) {
         hashes.iter().for_each(|&hash| self.index.touch(hash));
         for &hash in hashes {
             // Another key of this hash is one in thousands.
-            if let Some(thing) =
-                self.index.find(hash, |_| true).and_then(|slot| self.slab.get(slot))
-            {
-                touch(thing);
+            let Some(slot) = self.index.find(hash, |_| true) else { continue };
+            if let Some(thing) = self.slab.get(slot) {
+                touch(slot, thing);
             }
         }
     }

@@ -12,6 +12,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
+use core::hint::black_box;
 
 use crate::slab::{Row, Slot};
 use crate::time::Instant;
@@ -116,6 +117,12 @@ impl Wheel {
     pub(crate) fn fires_by(&self, slot: Slot, due: Option<Instant>) -> bool {
         let timer = self.timers.get(slot).filter(|timer| timer.bucket() != UNSET);
         timer.is_some_and(|timer| due.is_none_or(|due| timer.tick() <= tick_of(due)))
+    }
+
+    /// Reads the line where the timer of `slot` is.
+    #[inline]
+    pub(crate) fn touch(&self, slot: Slot) {
+        black_box(self.timers.get(slot).map(|timer| timer.next));
     }
 
     /// Takes the timer of `slot` away, if it has one.

@@ -268,7 +268,7 @@ impl Coordinator {
     /// Reads early where the desks of keys of these hashes stand.
     pub(crate) fn foresee(&self, hashes: &[u32]) {
         if self.desks.is_far() {
-            self.desks.foresee(hashes, |_| {});
+            self.desks.foresee(hashes, |_, _| {});
         }
     }
 

@@ -68,6 +68,10 @@ pub enum Rule {
     Waited,
     /// 11: masters keep an entry for its lease and its delay.
     LockDelay,
+    /// 11: only a release that takes effect leaves the key to whoever waits for it.
+    Bequest,
+    /// 11: a lock that shares the write of a release has sent an accept.
+    HeirSent,
     /// 2: the horizon outlasts the time between the snapshots of one sync, too.
     SyncInHorizon,
     /// 6: the clock is read after the message was received. The driver's duty; switched in the simulator.
@@ -108,6 +112,8 @@ impl Rule {
         (Self::Chains, "chains"),
         (Self::Waited, "waited"),
         (Self::LockDelay, "lock-delay"),
+        (Self::Bequest, "bequest"),
+        (Self::HeirSent, "heir-sent"),
         (Self::SyncInHorizon, "sync-in-horizon"),
         (Self::ClockAfterReceive, "clock-after-receive"),
     ];

@@ -10,6 +10,7 @@ use super::{Coordinator, Phase, Place, Scene};
 use crate::ballot::Ballot;
 use crate::decide::{Job, Past, Pending, Plan, Seen, Verdict, decide, id_of};
 use crate::entry::Entry;
+use crate::faults::Rule;
 use crate::request::Action;
 use crate::round::Votes;
 use crate::slab::Slot;
@@ -25,7 +26,8 @@ impl Coordinator {
         (mark, keep, verdict): (Entry, Span, &Verdict),
     ) -> (Entry, Span, Option<Slot>) {
         let task = &self.tasks[release];
-        let releases = matches!(task.job, Job::Act(Action::Release { .. })) && verdict.is_effect();
+        let releases = matches!(task.job, Job::Act(Action::Release { .. }))
+            && (verdict.is_effect() || Rule::Bequest.is_out());
         let first = self.desks[desk].parked.front().copied();
         let first = first.filter(|&heir| self.waits(heir, scene.now));
         let (true, None, Some(heir)) = (releases, task.past.sent_from, first) else {
@@ -51,7 +53,9 @@ impl Coordinator {
         task.place = Place::Work(desk);
         task.begun = true;
         task.until = until;
-        task.past.sent_from = Some(ballot);
+        if !Rule::HeirSent.is_out() {
+            task.past.sent_from = Some(ballot);
+        }
         task.first_accept = Some(scene.now);
         let first_end = until.min(task.give_up);
         self.task_timers.set(heir, first_end);

@@ -406,6 +406,22 @@ mod tests {
     }
 
     #[test]
+    fn a_release_took_effect_with_the_lock_that_its_own_write_granted() {
+        let heir = OpId { chain: (8, 8), step: 0 };
+        let entry = held("you", heir);
+        let release = Job::Act(Action::Release { id: id(1), owner: Owner::default() });
+        let past =
+            Past { sent_from: Some(at(73)), heir: Some((heir, Token(4))), ..Past::default() };
+        let plan =
+            |ballot| decide(&release, &seen(ballot, &entry, Span::from_secs(9)), at(75), past);
+        let done = Verdict::Done { token: Token(4), lease: None, repeated: false };
+        assert!(matches!(plan(at(73)), Plan::Write { verdict, .. } if verdict == done));
+        // Another node granted it, which was asked as well. It may have found the key free for another reason.
+        let theirs = Ballot { counter: 74, proposer: 2 };
+        assert_eq!(plan(theirs), Plan::Answer(Verdict::Unknown));
+    }
+
+    #[test]
     fn what_an_extension_is_built_on_is_settled_first_unless_it_is_chosen() {
         let (entry, left) = (held("me", id(0)), Span::from_secs(9));
         let (owner, lease) = (Owner::default(), Span::from_secs(30));

@@ -231,4 +231,29 @@ fn keys_that_wait_to_be_settled_are_bounded_and_named_once() {
     assert_eq!((named, acceptor.has_stale()), (STALE_QUEUE, false));
     run(&mut acceptor, ended.after(stale_after.times(4)));
     assert!(!acceptor.has_stale(), "each key once");
+    // Whatever ends when the crowd is over is settled as before.
+    let (key, now) = ("late".into(), ended.after(stale_after.times(4)));
+    assert!(promises(&mut acceptor, now, &key, many + 1));
+    assert!(accepts(&mut acceptor, now, &key, at(many + 1), &held(many + 1)));
+    let ended = now.after(LEASE.plus(Span::from_millis(10)));
+    run(&mut acceptor, ended);
+    run(&mut acceptor, ended.after(stale_after));
+    assert_eq!(acceptor.next_stale(), Some((key, Token(many + 1))));
+}
+
+#[test]
+fn a_tick_looks_at_no_more_records_than_it_may() {
+    let mut acceptor = acceptor();
+    for name in 1..=200 {
+        let key = format!("{name}").as_str().into();
+        assert!(promises(&mut acceptor, NOW, &key, name));
+        assert!(accepts(&mut acceptor, NOW, &key, at(name), &held(name)));
+    }
+    let (ended, mut ticks) = (NOW.after(LEASE.plus(Span::from_millis(10))), Vec::new());
+    while acceptor.leases() > 0 {
+        let mut told = 0;
+        acceptor.tick(ended, 32, |_| told += 1);
+        ticks.push(told);
+    }
+    assert_eq!((ticks.iter().max(), ticks.iter().sum()), (Some(&32), 200), "{ticks:?}");
 }

@@ -17,14 +17,19 @@ struct Handing {
 
 impl Handing {
     fn new() -> Self {
-        Self::with_patience(LEASE, LEASE)
+        Self::after(ms(10), LEASE, LEASE)
     }
 
     fn with_patience(release: Span, heir: Span) -> Self {
+        Self::after(ms(10), release, heir)
+    }
+
+    fn after(pause: Span, release: Span, heir: Span) -> Self {
         let (mut room, _, before) = Room::locked();
         let heir = room.ask(lock(2, LEASE), heir);
         let next = room.ask(lock(3, LEASE), LEASE);
-        room.pass(ms(10));
+        room.pass(pause);
+        room.sent();
         let release = room.ask(release_of(1), release);
         let sent = room.sent();
         let [Sent::Accept(to, round, ballot, entry)] = &sent[..] else { panic!("{sent:?}") };
@@ -43,6 +48,11 @@ impl Handing {
     fn refused(&mut self, found: Option<&Accepted>) {
         let (ballot, counter) = (self.ballot, self.ballot.counter + 5);
         self.room.hear(1, self.round, &Answer::NotAccepted { ballot, counter });
+        self.voted(found);
+    }
+
+    /// The vote that was just sent finds this.
+    fn voted(&mut self, found: Option<&Accepted>) {
         let (round, ballot) = self.room.vote();
         for from in [0, 2] {
             self.room.hear(from, round, &promise(ballot, found.cloned()));
@@ -109,8 +119,31 @@ fn a_write_of_two_that_took_effect_did_so_for_both() {
 }
 
 #[test]
+fn an_heir_has_as_long_as_the_release() {
+    let op_timeout = Timing::default().op_timeout;
+    let apart = || {
+        // It came so long before that little would be left of a time of its own.
+        let mut handing = Handing::after(op_timeout.minus(ms(1_500)), LEASE, LEASE);
+        let found = handing.found();
+        handing.refused(found.as_ref());
+        handing.written(&[0, 2]);
+        handing
+    };
+    let mut handing = apart();
+    handing.room.pass(op_timeout.minus(ms(1_600)));
+    let found = handing.found();
+    handing.voted(found.as_ref());
+    handing.written(&[0, 2]);
+    assert_eq!(token(handing.room.told(handing.heir).as_ref()), Some(handing.ballot.counter));
+    let mut handing = apart();
+    handing.room.pass(op_timeout.plus(ms(2)));
+    assert_eq!(handing.room.told(handing.heir), Some(Outcome::Unknown));
+}
+
+#[test]
 fn a_write_of_two_that_never_took_effect_is_followed_by_one_of_each() {
     let mut handing = Handing::new();
+    handing.room.ask(lock(4, Span::ZERO), LEASE);
     let Some(mut old) = held_by(1, handing.before.counter) else { panic!("somebody's") };
     old.ballot = handing.before;
     handing.refused(Some(&old));
@@ -193,10 +226,19 @@ fn another_epoch_parts_the_two_and_both_vote_in_it() {
 }
 
 #[test]
-fn a_lock_that_knows_its_chain_is_over_inherits_nothing() {
-    let (mut room, ..) = Room::locked();
-    // Sent a second time, while its first sending holds the key.
-    let again = room.ask(lock(1, LEASE), LEASE);
-    let (.., entry) = room.write(&[0, 1]);
-    assert_eq!((entry.last_op().chain, room.told(again)), ((1, 0), None));
+fn a_lock_whose_chain_has_gone_on_inherits_nothing() {
+    // Its caller releases the key from somebody, as a later step, and under the lock's very name.
+    for step in [1, 0] {
+        let (mut room, ..) = Room::locked();
+        let waits = room.ask(lock(2, LEASE), LEASE);
+        let id = OpId { chain: (2, 0), step };
+        room.ask(Action::Release { id, owner: Owner::default() }, LEASE);
+        let (round, ballot, entry) = room.write(&[0, 1]);
+        assert_eq!((entry.last_op(), entry.held()), (id, None));
+        for from in [0, 1] {
+            room.hear(from, round, &Answer::Accepted { ballot });
+        }
+        let told = room.told(waits);
+        assert!(!matches!(told, Some(Outcome::Done(Done { repeated: false, .. }))), "{told:?}");
+    }
 }

@@ -144,11 +144,13 @@ impl Caller {
             let lock = |client: &Client| -> Call<Lease> {
                 Box::pin(client.lock(key.as_str()).value("me").ttl(TTL).lease())
             };
+            let since = clock::now();
             let lease = loop {
+                let in_the_way = clock::now().since(since) < TIMEOUT.into();
                 match self.until_done("a lock", lock).await {
-                    Err(why) if why.contains("refused: held by me") && self.goes_on() => {
+                    Err(why) if why.contains("refused: held by me") && in_the_way => {
                         self.again.fetch_add(1, Ordering::Relaxed);
-                        tokio::task::yield_now().await;
+                        rate.tick().await;
                     }
                     lease => break lease?,
                 }

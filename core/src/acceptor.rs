@@ -199,7 +199,7 @@ impl Acceptor {
         self.records.is_far()
     }
 
-    /// Reads early what votes on keys of these hashes will read.
+    /// Reads early what votes and writes on keys of these hashes will read.
     pub(crate) fn foresee(&self, hashes: &[u32]) {
         self.records.foresee(hashes, |slot, record| {
             record.touch();

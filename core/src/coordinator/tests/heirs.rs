@@ -242,3 +242,12 @@ fn a_lock_whose_chain_has_gone_on_inherits_nothing() {
         assert!(!matches!(told, Some(Outcome::Done(Done { repeated: false, .. }))), "{told:?}");
     }
 }
+
+#[test]
+fn a_lock_that_has_the_key_already_does_not_wait_for_it() {
+    let (mut room, ..) = Room::locked();
+    // Sent a second time, while its first sending holds the key.
+    let again = room.ask(lock(1, LEASE), LEASE);
+    let (.., entry) = room.write(&[0, 1]);
+    assert_eq!((entry.last_op().chain, room.told(again)), ((1, 0), None));
+}

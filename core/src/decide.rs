@@ -187,7 +187,7 @@ pub(crate) const fn id_of(job: &Job) -> Option<OpId> {
 }
 
 /// Whether an operation that sent accepts from this ballot on has not taken effect and never will.
-fn never_applied(seen: &Seen<'_>, sent_from: Ballot) -> bool {
+pub(crate) fn never_applied(seen: &Seen<'_>, sent_from: Ballot) -> bool {
     match seen.best {
         Some((highest, _)) => highest < sent_from,
         None => seen.floor <= sent_from || Rule::RetryFloor.is_out(),

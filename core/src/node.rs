@@ -140,7 +140,7 @@ impl Node {
             Ballot { counter: boot.file.ceiling, proposer: u64::MAX }
         };
         let sync = Sync::new(&boot.file, &settings.timing, now);
-        let peers = Peers::new(boot.file.id);
+        let peers = Peers::new(boot.file.id, settings.timing.max_clock_drift);
         let limits = &settings.limits;
         let in_force = boot.file.config.clone().filter(|_| sync.is_founded());
         let in_force = boot.file.cluster.zip(in_force);

@@ -10,7 +10,7 @@ use crate::hash::Site;
 use crate::members::{ClusterId, Config, Epoch, NodeId};
 use crate::request::{Peer, Standing};
 use crate::round::Votes;
-use crate::time::{Instant, Span};
+use crate::time::{Drift, Instant, Span};
 use crate::view::Heard;
 
 /// How often every node says how it is.
@@ -28,14 +28,16 @@ struct Known {
     epoch: Epoch,
     /// The boot it said so at.
     boot: u64,
+    /// How long it had been running when it said so, by its own clock, and when this node heard it.
+    running: (Span, Instant),
     heard_at: Option<Instant>,
 }
 
-/// Without the times at which others were heard: only housekeeping looks at them, for what a peer that said how it is
-/// said in time.
+/// Without the times at which others were heard: only housekeeping and the age of forwards look at them, for what a
+/// peer that said how it is said in time.
 impl Hash for Known {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { up, gone, standing, epoch, boot, heard_at: _ } = self;
+        let Self { up, gone, standing, epoch, boot, running: _, heard_at: _ } = self;
         (up, gone, standing, epoch, boot).hash(state);
     }
 }
@@ -43,6 +45,7 @@ impl Hash for Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Peers {
     pub(crate) me: NodeId,
+    drift: Drift,
     cluster: ClusterId,
     config: Option<Config>,
     /// This node's place among the masters.
@@ -57,7 +60,7 @@ pub(crate) struct Peers {
 /// Somebody who was only heard, and has said nothing of itself, is as good as unknown.
 impl Hash for Peers {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { me, cluster, config, place, known, sites: _, gone: _ } = self;
+        let Self { me, drift: _, cluster, config, place, known, sites: _, gone: _ } = self;
         (me, cluster, config, place).hash(state);
         let silent = Known::default();
         let parts = |k: &Known| (k.up, k.gone, k.standing, k.boot);
@@ -69,9 +72,10 @@ impl Hash for Peers {
 }
 
 impl Peers {
-    pub(crate) const fn new(me: NodeId) -> Self {
+    pub(crate) const fn new(me: NodeId, drift: Drift) -> Self {
         Self {
             me,
+            drift,
             cluster: ClusterId(0, 0),
             config: None,
             place: None,
@@ -156,9 +160,22 @@ impl Peers {
         news
     }
 
-    /// What `peer` says of its boot.
-    pub(crate) fn booted(&mut self, peer: NodeId, boot: u64) {
-        self.known.entry(peer).or_default().boot = boot;
+    /// What `peer` says of its boot, and how long it has been running since. Of one boot the word counts that was
+    /// delayed the least.
+    pub(crate) fn booted(&mut self, peer: NodeId, boot: u64, running: Span, now: Instant) {
+        let least = self.running_at_least(peer, now);
+        let known = self.known.entry(peer).or_default();
+        if known.boot != boot || running >= least {
+            known.running = (running, now);
+        }
+        known.boot = boot;
+    }
+
+    /// How long `peer` has been running at least since the boot that this node knows of, by its own clock.
+    pub(crate) fn running_at_least(&self, peer: NodeId, now: Instant) -> Span {
+        let Some(known) = self.known.get(&peer) else { return Span::ZERO };
+        let (running, heard_at) = known.running;
+        running.plus(self.drift.believed(now.since(heard_at)))
     }
 
     /// The boot of `peer` that this node knows of.

@@ -139,6 +139,8 @@ pub(crate) struct Write {
     pub(crate) verdict: Option<Pending>,
     /// A lock that waited and is granted by the same write as its caller's release.
     pub(crate) heir: Option<Slot>,
+    /// The vote found nothing as high as the accept that the first task in the queue has sent.
+    pub(crate) precludes_next: bool,
     pub(crate) chosen: bool,
     /// When the masters are told to forget it, once all of them hold a mark.
     pub(crate) forget_at: Option<Instant>,

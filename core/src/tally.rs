@@ -86,6 +86,8 @@ pub struct Tally {
     pub renew_margin: Spread,
     /// What masters answered.
     pub votes: VoteCounts,
+    /// Writes that were to release a key and grant it to the next lock in one, and were given up before they were chosen.
+    pub handoffs_split: u64,
 }
 
 impl Tally {
@@ -104,6 +106,7 @@ impl Tally {
                 read: 0,
                 joining: 0,
             },
+            handoffs_split: 0,
         }
     }
 

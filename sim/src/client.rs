@@ -119,6 +119,9 @@ struct Flight {
     deadline: Instant,
 }
 
+/// From this draw of a hundred on an owner releases.
+const RELEASES: u64 = 64;
+
 /// One simulated client.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -298,7 +301,7 @@ impl Client {
     /// How long to queue for a key, if at all.
     fn draw_wait(&self, roll: &mut Roll) -> Span {
         let wait = roll.magnitude(MS, self.habits.waits);
-        let waits = self.habits.waits > 0 && roll.one_in(2);
+        let waits = self.habits.waits > 0 && (self.habits.brisk || roll.one_in(2));
         Span::from_micros(if waits { wait } else { 0 })
     }
 
@@ -310,7 +313,13 @@ impl Client {
         out: &mut Vec<ClientEffect>,
     ) {
         let mut roll = self.roll();
-        let what = if session.extend_first { 0 } else { roll.below(100) };
+        let what = if session.extend_first {
+            0
+        } else if self.habits.brisk && roll.one_in(2) {
+            RELEASES
+        } else {
+            roll.below(100)
+        };
         session.step += 1;
         let id = OpId { chain: session.chain, step: session.step };
         let owner = self.draw_owner(&mut roll, &session, session.extend_first);
@@ -322,7 +331,7 @@ impl Client {
                 Action::Update { id, owner, value: Bytes::from(name), meta: None }
             }
             54..=63 => Action::Read,
-            64..=91 => Action::Release { id, owner },
+            RELEASES..=91 => Action::Release { id, owner },
             _ => {
                 // Walks away and lets the lease run out.
                 self.session = None;

@@ -28,6 +28,8 @@ pub enum Focus {
     Replicas,
     /// Locks that queue, and waits.
     Waits,
+    /// Releases that hand the key to the next lock in one write, and have to vote again while short leases end.
+    Handoff,
     /// Records that go by age while their leases can still come back.
     Forgetting,
     /// Clocks at their extremes.
@@ -44,7 +46,7 @@ pub enum Focus {
 
 impl Focus {
     /// All of them, and what they are called.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::Everything, "everything"),
         (Self::Votes, "votes"),
         (Self::Late, "late"),
@@ -52,6 +54,7 @@ impl Focus {
         (Self::Membership, "membership"),
         (Self::Replicas, "replicas"),
         (Self::Waits, "waits"),
+        (Self::Handoff, "handoff"),
         (Self::Forgetting, "forgetting"),
         (Self::Drift, "drift"),
         (Self::Disk, "disk"),
@@ -77,7 +80,7 @@ impl Focus {
         let favoured: &[Profile] = match self {
             Self::Everything | Self::Replicas | Self::Waits | Self::Limits => return usual,
             Self::Votes => &[Profile::Rivals, Profile::Lossy, Profile::Mixed],
-            Self::Late => &[Profile::Lossy, Profile::Rivals, Profile::Slow],
+            Self::Late | Self::Handoff => &[Profile::Lossy, Profile::Rivals, Profile::Slow],
             Self::Restart => &[Profile::Crash, Profile::MajorityCrash, Profile::Mixed],
             Self::Membership => &[Profile::Reconfigure],
             Self::Forgetting => &[Profile::Partitions, Profile::Lossy, Profile::Edge],
@@ -135,6 +138,7 @@ impl Focus {
                     habits.pause = habits.pause.min(200 * MS);
                 }
             }
+            Self::Handoff => contended(scenario, roll),
             Self::Forgetting => forgetful(scenario, roll),
             Self::Drift => {
                 for pin in &mut scenario.pinned {
@@ -175,6 +179,30 @@ fn forgetful(scenario: &mut Scenario, roll: &mut Roll) {
         (habits.delay, habits.waits) = (0, 0);
         habits.pause = roll.magnitude(10 * MS, 200 * MS);
         habits.operations = 150;
+    }
+}
+
+/// One key that most clients queue for at its home, with leases that end while a vote hangs, and rivals at other nodes that
+/// refuse the home's writes.
+fn contended(scenario: &mut Scenario, roll: &mut Roll) {
+    hurry(scenario, roll);
+    let round = scenario.settings.timing.op_timeout.plus(scenario.settings.timing.promise_timeout);
+    scenario.weather.late = roll.magnitude(20_000, 200_000);
+    scenario.weather.latest = round.as_micros();
+    scenario.weather.loss = roll.magnitude(1_000, 200_000);
+    scenario.blocking = true;
+    if roll.one_in(2) {
+        // They coordinate themselves what they are asked, so those that queue stand at several nodes.
+        scenario.deaf = (0..scenario.nodes()).fold(Nodes::default(), Nodes::with);
+    }
+    let lease = roll.magnitude(60 * MS, 250 * MS);
+    for habits in &mut scenario.clients {
+        habits.brisk = !roll.one_in(3);
+        habits.choice = if habits.brisk { Choice::Home } else { Choice::Any };
+        (habits.lease, habits.delay) = (lease, 0);
+        habits.waits = if habits.brisk { roll.magnitude(200 * MS, 2 * SECOND) } else { 0 };
+        habits.patience = 2 * SECOND;
+        habits.cancels = habits.cancels.min(50_000);
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Host {
     pub told: Vec<Option<NodeId>>,
     /// Whether it is a replica, as far as it said.
     pub learns: bool,
+    /// Handoffs that this boot has split so far.
+    pub split: u64,
     /// Tokens of leases that ended by themselves here, and were not settled yet.
     pub dead: Vec<Token>,
     /// The incarnations whose files were lost.
@@ -137,6 +139,7 @@ impl Host {
             asked: Vec::new(),
             told: vec![None; nodes],
             learns: false,
+            split: 0,
             dead: Vec::new(),
             past: Vec::new(),
             settled: 0,
@@ -170,6 +173,7 @@ impl Host {
             self.durable = *file;
         }
         self.node = None;
+        self.split = 0;
         self.inbox.clear();
         self.dead.clear();
         (self.due, self.wake) = (None, None);

@@ -66,6 +66,7 @@ marks! {
     WaitsJudged "waits_judged",
     Queued "locks_queued",
     Granted "granted_after_a_lease",
+    HandoffsSplit "handoffs_split",
     ReplicasJudged "replicas_judged",
     Lost "messages_lost",
     Doubled "messages_doubled",

@@ -68,6 +68,9 @@ impl World<'_> {
         } else {
             node.handle(now, input, &mut self.effects);
         }
+        let split = host.node.as_ref().map_or(0, |node| node.tally().handoffs_split);
+        let before = std::mem::replace(&mut host.split, split);
+        self.counts.add(Mark::HandoffsSplit, split.saturating_sub(before));
         if let Some(node) = &host.node
             && self.events.is_multiple_of(CHECK_EVERY)
         {

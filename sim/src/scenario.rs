@@ -102,6 +102,8 @@ pub struct Habits {
     pub lease: u64,
     /// Whether it always asks for the longest lease.
     pub longest: bool,
+    /// Whether all its locks wait, and it releases most of what it was granted.
+    pub brisk: bool,
     /// Longest lock-delay it asks for.
     pub delay: u64,
     /// Longest time it waits for a key; zero if it never does.
@@ -391,6 +393,7 @@ fn draw_habits(roll: &mut Roll, share: u64, quiet: u64, timing: &Timing, blockin
         pause: roll.magnitude(mean_pause / 2, mean_pause * 3),
         lease: roll.magnitude((lease / 8).max(150 * MS), lease * 3 / 4),
         longest: false,
+        brisk: false,
         delay: if roll.one_in(5) { delay } else { 0 },
         waits: if waits { roll.magnitude(50 * MS, lease * 2) } else { 0 },
         patience: roll.magnitude(patience / 2, patience * 2),

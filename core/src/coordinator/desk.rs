@@ -89,6 +89,7 @@ mod tests {
             refused: votes,
             verdict: None,
             heir: None,
+            precludes_next: false,
             chosen,
             forget_at: None,
             resend_at: NOW,

@@ -11,7 +11,7 @@ use crate::ballot::Ballot;
 use crate::decide::{Job, Past, Pending, Plan, Seen, Verdict, decide, id_of};
 use crate::entry::Entry;
 use crate::faults::Rule;
-use crate::request::Action;
+use crate::request::{Action, NotDone, Outcome};
 use crate::round::Votes;
 use crate::slab::Slot;
 use crate::time::Span;
@@ -112,8 +112,21 @@ impl Coordinator {
     /// The write that an heir had a part in is given up. The heir is the next in turn, and finds out what became of it.
     pub(super) fn part_from_heir(&mut self, desk: Slot) {
         if let Some(heir) = self.take_heir(desk) {
+            self.tally.handoffs_split += 1;
             self.tasks[heir].place = Place::Queue(desk);
             self.desks[desk].queue.push_front(heir);
+        }
+    }
+
+    /// The write on this desk was chosen, and its vote found nothing as high as the accept that the first task in the queue
+    /// has sent: that accept takes no effect any more, and the task applies afresh.
+    pub(super) fn preclude_next(&mut self, scene: &mut Scene<'_>, desk: Slot) {
+        let Some(&next) = self.desks[desk].queue.front() else { return };
+        let task = &mut self.tasks[next];
+        task.past.sent_from = None;
+        task.first_accept = None;
+        if task.cancelled {
+            self.end(scene, next, Outcome::NotDone(NotDone::Cancelled));
         }
     }
 

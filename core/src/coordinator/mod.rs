@@ -534,6 +534,10 @@ impl Coordinator {
             assert!(desk.task.is_some() || idle, "votes and pauses have a task");
             let used = desk.task.is_some() || desk.crowd() > 0 || desk.phase != Phase::Rest;
             assert!(used, "a desk with nothing on it is cleared away");
+            let sent = |&&task: &&Slot| self.tasks[task].past.sent_from.is_some();
+            let later = desk.queue.iter().skip(1).find(sent).filter(|_| !Rule::HeirPast.is_out());
+            assert_eq!(later, None, "a task that has sent an accept is the next in turn");
+            assert_eq!(desk.parked.iter().find(sent), None, "a parked task has sent no accept");
             if let Phase::Write(Write { heir: Some(heir), chosen, .. }) = desk.phase {
                 let place = &self.tasks[heir].place;
                 assert!(!chosen && desk.task.is_some_and(|task| task != heir), "an heir waits");

@@ -4,6 +4,7 @@
 
 use super::{Coordinator, Place};
 use crate::decide::{Job, Past};
+use crate::faults::Rule;
 use crate::request::Action;
 use crate::slab::Slot;
 use crate::time::{Instant, Span};
@@ -58,7 +59,11 @@ impl Coordinator {
         let place = &mut self.desks[desk];
         place.unpark_at = None;
         if let Some(slot) = place.parked.pop_front() {
-            place.queue.push_front(slot);
+            // Not before a lock whose accept may have taken effect: it came first, and nothing else may hide what became of it.
+            let first = place.queue.front().map(|&first| &self.tasks[first].past);
+            let behind = first.is_some_and(|past| past.sent_from.is_some());
+            let behind = behind && !Rule::HeirPast.is_out();
+            place.queue.insert(usize::from(behind), slot);
             let task = &mut self.tasks[slot];
             task.place = Place::Queue(desk);
             self.task_timers.set(slot, task.give_up);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::turns::Turn;
 use super::{Coordinator, Desk, Phase, Place, Scene};
 use crate::ballot::Ballot;
-use crate::decide::{Job, Past, Pending, Plan, Seen, Verdict, decide};
+use crate::decide::{Job, Past, Pending, Plan, Seen, Verdict, decide, never_applied};
 use crate::entry::Entry;
 use crate::faults::Rule;
 use crate::feed::Fact;
@@ -82,6 +82,13 @@ impl Coordinator {
         let Base { vote_at, sent, .. } = base.base;
         let ballot = base.base.ballot.next();
         let (own, held) = (self.is_of(slot, &base.entry), base.entry.held().is_some());
+        if !own && self.tasks[slot].past.sent_from.is_some() {
+            if !Rule::HeirPast.is_out() {
+                // Its own accept may have been chosen before this write was decided. A vote says what can be known.
+                return self.vote(scene, desk);
+            }
+            self.tasks[slot].past = Past::default();
+        }
         if self.waits(slot, scene.now) && held && !own {
             // It would only learn that the key is held, which this desk knows.
             let held_for = self.desks[desk].held_for(scene.now).unwrap_or_default();
@@ -90,9 +97,7 @@ impl Coordinator {
             self.park(slot, desk, scene.now, true);
             return self.make_ready(desk);
         }
-        // What was chosen is above all that this task has sent. If it does not carry the task, nothing does any more.
-        let past = if own { self.tasks[slot].past } else { Past::default() };
-        self.tasks[slot].past.sent_from = past.sent_from;
+        let past = self.tasks[slot].past;
         match decide(&self.tasks[slot].job, &seen, ballot, past) {
             Plan::Answer(verdict) => self.conclude(scene, desk, verdict, (0, 0)),
             Plan::Write { entry, keep, verdict } => {
@@ -116,6 +121,9 @@ impl Coordinator {
         let Some(slot) = self.desks[desk].task else { return };
         let seen = vote.summary.seen(scene.now, scene.clock.shows(scene.now));
         let Vote { round, ballot, at: vote_at, promised: sent, .. } = *vote;
+        let sent_from =
+            self.desks[desk].queue.front().and_then(|&next| self.tasks[next].past.sent_from);
+        let precludes_next = sent_from.is_some_and(|from| never_applied(&seen, from));
         self.tally.prepared(scene.now.since(vote_at));
         let task = &self.tasks[slot];
         match decide(&task.job, &seen, ballot, task.past) {
@@ -130,7 +138,7 @@ impl Coordinator {
                     self.bequeath(scene, (desk, slot), ballot, (entry, keep, &verdict));
                 let base = Base { round, ballot, vote_at, sent, voted: true };
                 let write = self.new_write(scene, slot, base, (entry, keep), Some(verdict));
-                self.write(scene, desk, slot, Write { heir, ..write });
+                self.write(scene, desk, slot, Write { heir, precludes_next, ..write });
             }
             Plan::Settle { entry, keep } => {
                 let base = Base { round, ballot, vote_at, sent, voted: true };
@@ -158,6 +166,7 @@ impl Coordinator {
             refused: Votes::default(),
             verdict: verdict.map(Pending::from),
             heir: None,
+            precludes_next: false,
             chosen: false,
             forget_at: None,
             resend_at: scene.now.after(self.resend_after()),
@@ -220,6 +229,7 @@ impl Coordinator {
     pub(super) fn chosen(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Write(write) = &self.desks[desk].phase else { return };
         let (verdict, sent, accepted) = (write.verdict.clone(), write.base.sent, write.accepted);
+        let precludes = write.precludes_next;
         self.tally.accepted(scene.now.since(write.at));
         if scene.facts.has_replicas() {
             let fact = Fact {
@@ -231,6 +241,9 @@ impl Coordinator {
             scene.facts.add(scene.now, fact);
         }
         let Some(verdict) = verdict else { return self.settled(scene, desk) };
+        if precludes {
+            self.preclude_next(scene, desk);
+        }
         let count = |votes: Votes| u8::try_from(votes.count()).unwrap_or(u8::MAX);
         let heir = self.take_heir(desk);
         self.conclude(scene, desk, verdict.into(), (count(sent), count(accepted)));

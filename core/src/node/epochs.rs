@@ -400,7 +400,7 @@ impl Node {
         epoch: Epoch,
         out: &mut Effects,
     ) {
-        self.peers.booted(from, boot);
+        self.peers.booted(from, boot, elapsed, self.now);
         if self.peers.is_member(from) {
             let event = self.rates.heard(self.now, from, boot, elapsed);
             out.extend(event.map(Effect::Event));

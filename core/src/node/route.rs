@@ -5,6 +5,7 @@ use crate::bytes::Key;
 use crate::coordinator::Origin;
 use crate::decide::Job;
 use crate::effect::{Effect, Effects};
+use crate::faults::Rule;
 use crate::members::NodeId;
 use crate::message::{Body, Relay};
 use crate::relay::{self, Relayed, patience_at_home};
@@ -81,7 +82,8 @@ impl Node {
                 self.relays.add(Relayed { ticket, home, name, request: request.clone(), give_up });
                 request.patience = patience_at_home(request.patience);
                 let boot = self.peers.boot_of(home);
-                self.send(home, Body::Relay(Relay::Forward { name, boot, request }), out);
+                let sent_at = self.peers.running_at_least(home, self.now);
+                self.send(home, Body::Relay(Relay::Forward { name, boot, sent_at, request }), out);
             }
             Some(_) | None => self.submit(Origin::Client(ticket), request),
         }
@@ -100,7 +102,7 @@ impl Node {
 
     pub(super) fn relay(&mut self, from: NodeId, relay: Relay, out: &mut Effects) {
         match relay {
-            Relay::Forward { name, boot, request } => {
+            Relay::Forward { name, boot, sent_at, request } => {
                 if boot != self.boot() {
                     // An earlier boot may have taken it. What only reads may find another way.
                     let outcome = relay::lost(&request, NotDone::Draining);
@@ -109,11 +111,10 @@ impl Node {
                 if !self.relays.is_new(from, name) {
                     return;
                 }
-                // Older than any operation gets: a duplicate, or too late. Where its sender still waits, and only lags
-                // behind in counting, it finds another way.
-                let oldest = self.clock.highest();
-                let oldest = oldest.saturating_sub(self.settings.timing.op_timeout.as_micros());
-                let refused = self.draining || name.counter < oldest;
+                // Too late. It was on its way for no longer than this, so where its sender still waits, it finds another.
+                let age = self.clock.elapsed(self.now).minus(sent_at);
+                let late = age > self.settings.timing.op_timeout && !Rule::ForwardAge.is_out();
+                let refused = self.draining || late;
                 let invalid = validate::fault(&request, &self.settings).map(NotDone::Invalid);
                 let draining = refused.then_some(NotDone::Draining);
                 let founding = (!self.sync.is_founded()).then_some(NotDone::NotFounded);

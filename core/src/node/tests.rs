@@ -406,7 +406,12 @@ fn operations_under_way_have_a_limit_and_waiters_do_not_use_it_up() {
     // What other nodes forward counts as well.
     let forward = |counter, action| {
         let name = Ballot { counter, proposer: 9 };
-        Body::Relay(Relay::Forward { name, boot: 8, request: request("d", action) })
+        Body::Relay(Relay::Forward {
+            name,
+            boot: 8,
+            sent_at: Span::ZERO,
+            request: request("d", action),
+        })
     };
     solo.hear(2, forward(WALL + 50, Action::Read));
     let answered = |body: &Body| match body {

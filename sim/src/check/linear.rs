@@ -446,6 +446,8 @@ struct Noticed<'a> {
     ops: &'a [Op],
     /// The operations that are known to have taken effect from an answer to another sending.
     repeated: Vec<leasehold_core::OpId>,
+    /// Whether two sendings of one operation took effect: another operation came between them, and hid the first.
+    twice: bool,
     /// Tokens of which no answered lock is known, with the description they were seen with.
     orphans: Vec<(Token, Option<&'a leasehold_core::Bytes>)>,
     must: &'a [u16],
@@ -456,11 +458,15 @@ impl<'a> Noticed<'a> {
         let mut locks = Vec::new();
         let mut seen = Vec::new();
         let mut repeated = Vec::new();
+        let mut effects = HashSet::new();
+        let mut twice = false;
         for op in must.iter().map(|i| &ops[usize::from(*i)]) {
             match &op.verdict {
                 Verdict::Done { token, repeated: again } => {
                     if *again {
                         repeated.push(op.id);
+                    } else {
+                        twice |= !effects.insert(op.id);
                     }
                     if !*again && matches!(op.call, Call::Lock { .. }) {
                         locks.push(*token);
@@ -473,12 +479,12 @@ impl<'a> Noticed<'a> {
             }
         }
         seen.retain(|(token, _)| !locks.contains(token));
-        Self { ops, repeated, orphans: seen, must }
+        Self { ops, repeated, twice, orphans: seen, must }
     }
 
     /// Whether an order of the answered operations may need this one, which has no answer.
     fn may_matter(&self, op: &Op) -> bool {
-        if self.repeated.contains(&op.id) {
+        if self.repeated.contains(&op.id) || self.twice && !matches!(op.call, Call::Read) {
             return true;
         }
         match &op.call {

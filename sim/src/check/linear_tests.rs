@@ -186,3 +186,30 @@ fn a_cancelled_lock_may_be_given_back_at_once() {
     let cancelled = Op { cancelled: true, ..op(1, 2, lock(1), done(5), 100) };
     assert!(fits(&[cancelled, op(3, 4, lock(2), done(6), 100)]));
 }
+
+#[test]
+fn a_late_extension_may_come_between_two_sendings_of_another() {
+    let by_value = Owner { value: Some(Bytes::from("v")), token: None };
+    let late = (id(2, 1), Call::Extend { owner: by_value });
+    let twice = [
+        op(1, 2, lock(1), done(5), 100),
+        op(4, 5, extend(1, 1, 5), done(5), 100),
+        op(8, 9, extend(1, 1, 5), done(5), 100),
+    ];
+    assert!(!fits(&twice), "the second sending finds the first");
+    let [lock, first, second] = twice;
+    assert!(fits(&[
+        lock.clone(),
+        op(3, 0, late.clone(), Verdict::Unknown, 0),
+        first.clone(),
+        second.clone()
+    ]));
+    // Not one that was sent too late, nor one of another owner.
+    assert!(!fits(&[
+        lock.clone(),
+        first.clone(),
+        second.clone(),
+        op(10, 0, late, Verdict::Unknown, 0)
+    ]));
+    assert!(!fits(&[lock, op(3, 0, extend(2, 1, 4), Verdict::Unknown, 0), first, second]));
+}

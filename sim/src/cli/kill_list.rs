@@ -47,7 +47,7 @@ enum Noticed {
 /// How it is noticed that `rule` is missing. The bounds are some times what was measured, since every change of what is
 /// drawn moves them.
 const fn noticed(rule: Rule) -> Noticed {
-    use Focus::{Disk, Drift, Everything, Forgetting, Late, Membership, Restart, Waits};
+    use Focus::{Disk, Drift, Everything, Forgetting, Handoff, Late, Membership, Restart, Waits};
     match rule {
         Rule::NeverShorter | Rule::UpdateLease | Rule::RetryLastOp => Noticed::By(Everything, 100),
         Rule::RetryUnknown => Noticed::By(Everything, 1_000),
@@ -58,10 +58,12 @@ const fn noticed(rule: Rule) -> Noticed {
         Rule::Floor | Rule::LockDelay => Noticed::By(Everything, 400),
         Rule::Unanimity => Noticed::By(Everything, 1_000),
         Rule::WriteBack | Rule::SettleExpired => Noticed::By(Everything, 600),
-        Rule::ImpliedPromise | Rule::HeirSent => Noticed::By(Late, 600),
+        Rule::ImpliedPromise => Noticed::By(Late, 600),
+        Rule::HeirSent => Noticed::By(Handoff, 600),
         Rule::ForgetAll => Noticed::By(Forgetting, 1_000),
         Rule::Chains => Noticed::By(Late, 1_000),
         Rule::Ceiling => Noticed::By(Disk, 1_000),
+        Rule::HeirPast => Noticed::By(Handoff, 10_000),
         Rule::Sources | Rule::Freshness => Noticed::By(Restart, 15_000),
         Rule::ActiveIn => Noticed::By(Membership, 10_000),
         Rule::Quiesce
@@ -74,6 +76,7 @@ const fn noticed(rule: Rule) -> Noticed {
         | Rule::AgeFromPromise
         | Rule::SettleBeforeExtend
         | Rule::OpTimeout
+        | Rule::ForwardAge
         | Rule::CeilingAfterSync => Noticed::Transcript,
     }
 }

@@ -247,13 +247,13 @@ fn standing() -> impl Strategy<Value = Standing> {
 }
 
 fn body() -> impl Strategy<Value = Body> {
-    let relay =
-        prop_oneof![
-            (ballot(), any::<u64>(), key_request())
-                .prop_map(|(name, boot, request)| Relay::Forward { name, boot, request }),
-            ballot().prop_map(|name| Relay::Cancel { name }),
-            (ballot(), outcome()).prop_map(|(name, outcome)| Relay::Answered { name, outcome }),
-        ];
+    let relay = prop_oneof![
+        (ballot(), any::<u64>(), span(), key_request()).prop_map(
+            |(name, boot, sent_at, request)| Relay::Forward { name, boot, sent_at, request }
+        ),
+        ballot().prop_map(|name| Relay::Cancel { name }),
+        (ballot(), outcome()).prop_map(|(name, outcome)| Relay::Answered { name, outcome }),
+    ];
     let presence = (standing(), any::<u64>(), span())
         .prop_map(|(standing, boot, elapsed)| Presence { standing, boot, elapsed });
     // Boxed: unions of large values are too large for a thread's stack.

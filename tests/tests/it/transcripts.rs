@@ -48,7 +48,7 @@ mod pages {
 
 /// Interleavings that hardly come about by chance, one for each rule that only they need.
 mod hazards {
-    transcripts!("hazards/" active_in age_from_promise ceiling_after_sync clock_read heirs horizon implied_age op_timeout own_promise retry_floor retry_lowest rounds settle_before_extend waited);
+    transcripts!("hazards/" active_in age_from_promise ceiling_after_sync clock_read heirs horizon implied_age late_forward op_timeout own_promise retry_floor retry_lowest rounds settle_before_extend waited);
 }
 
 #[test]

@@ -251,3 +251,48 @@ fn a_lock_that_has_the_key_already_does_not_wait_for_it() {
     let (.., entry) = room.write(&[0, 1]);
     assert_eq!((entry.last_op().chain, room.told(again)), ((1, 0), None));
 }
+
+#[test]
+fn a_lock_that_has_sent_an_accept_is_the_next_in_turn() {
+    let mut handing = Handing::new();
+    let (ballot, counter) = (handing.ballot, handing.ballot.counter + 5);
+    handing.room.hear(1, handing.round, &Answer::NotAccepted { ballot, counter });
+    // The granted lease ends at a master while the release votes again, and those that wait are woken.
+    handing.room.with(|coordinator, _| coordinator.wake(b"k"));
+    let found = handing.found();
+    handing.voted(found.as_ref());
+    handing.written(&[0, 2]);
+    assert_eq!(token(handing.room.told(handing.release).as_ref()), Some(handing.before.counter));
+    assert_eq!(handing.written(&[0, 2]).1, handing.entry, "before the lock that was woken");
+    assert_eq!(token(handing.room.told(handing.heir).as_ref()), Some(handing.ballot.counter));
+    assert_eq!(handing.room.told(handing.next), None);
+}
+
+#[test]
+fn a_chosen_write_says_nothing_of_an_accept_that_its_vote_did_not_rule_out() {
+    let mut handing = Handing::new();
+    // Another sending of the release took effect elsewhere, above the write of the two.
+    let ballot = Ballot { counter: handing.ballot.counter + 3, proposer: BOOT + 1 };
+    let (last_op, token) = (OpId { chain: (1, 0), step: 1 }, Token(handing.before.counter));
+    let mark = Accepted { ballot, entry: Entry::Free { last_op, token }, remaining: Span::ZERO };
+    handing.refused(Some(&mark));
+    let (ballot, entry) = handing.written(&[0, 2]);
+    let told = handing.room.told(handing.release);
+    assert!(matches!(told, Some(Outcome::Done(Done { repeated: true, .. }))), "{told:?}");
+    assert_eq!(handing.room.told(handing.heir), None);
+    handing.voted(Some(&Accepted { ballot, entry, remaining: Span::ZERO }));
+    assert_eq!(handing.room.told(handing.heir), Some(Outcome::Unknown));
+}
+
+#[test]
+fn a_cancelled_lock_whose_accept_was_ruled_out_was_certainly_not_granted() {
+    let mut handing = Handing::new();
+    let heir = handing.heir;
+    handing.room.with(|coordinator, scene| coordinator.cancel(scene, heir));
+    let Some(mut old) = held_by(1, handing.before.counter) else { panic!("somebody's") };
+    old.ballot = handing.before;
+    handing.refused(Some(&old));
+    assert_eq!(handing.room.told(heir), None, "nothing is known yet");
+    handing.written(&[0, 2]);
+    assert_eq!(handing.room.told(heir), Some(Outcome::NotDone(NotDone::Cancelled)));
+}

@@ -84,6 +84,7 @@
 extern crate alloc;
 
 mod acceptor;
+mod age;
 mod ballot;
 mod bytes;
 mod clock;
@@ -117,6 +118,7 @@ mod view;
 mod waiters;
 pub mod wire;
 
+pub use age::Age;
 pub use ballot::{Ballot, COUNTER_END, Token};
 pub use bytes::{Bytes, Key};
 pub use effect::{Boot, Effect, Effects, Event, Input, Mark};

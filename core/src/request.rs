@@ -187,8 +187,8 @@ pub struct Holder {
     pub remaining: Span,
     /// How long the key stays taken after that, unless it is released.
     pub delay: Span,
-    /// How long ago the key was acquired, by the hybrid clock of the node that answers: about right, as wall clocks
-    /// are.
+    /// How long ago the key was acquired, as far as the node that answers was told: about right, short by what messages
+    /// took. For people.
     pub age: Span,
 }
 

@@ -295,6 +295,20 @@ impl Stage {
                 };
                 names.iter().filter_map(home).collect()
             }
+            Look::Ages(key) => {
+                let clock = |name: &Name| self.world.clock(*name);
+                let age = |name: &Name| {
+                    let holder = self.world.node(*name)?.holder(clock(name), key.as_bytes());
+                    Some(match holder {
+                        None => format!("{name}: free"),
+                        Some(it) => {
+                            let (value, age) = (show::value(&it.value), show::span(it.age));
+                            format!("{name}: held by {value} since {age} ago")
+                        }
+                    })
+                };
+                names.iter().filter_map(age).collect()
+            }
             Look::Records => {
                 let records = |name: &Name| {
                     let node = self.world.node(*name)?;

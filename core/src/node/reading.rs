@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 
 use super::Node;
-use crate::acceptor::Acceptor;
+use crate::acceptor::{Acceptor, Listed};
+use crate::age::Age;
 use crate::bytes::Key;
 use crate::decide::describe;
-use crate::entry::{Entry, Held};
+use crate::entry::Entry;
 use crate::hash::{self, Seeded};
 use crate::request::{Holder, Status};
 use crate::tally::Tally;
@@ -23,6 +24,8 @@ pub struct View {
     pub entry: Entry,
     /// How much longer this node keeps it; zero if it is dead or free.
     pub remaining: Span,
+    /// How long its owner has had it, as far as this node was told.
+    pub age: Age,
 }
 
 /// Keys that are looked ahead for at once: more reads of far memory than a processor has under way at a time.
@@ -56,15 +59,15 @@ impl Node {
     /// The local record of `key`, if one is held here: the local read.
     #[must_use]
     pub fn peek(&self, now: Instant, key: &[u8]) -> Option<View> {
-        let (entry, remaining) = self.kept().live(now.max(self.now), key)?;
-        Some(View { entry, remaining })
+        let (entry, remaining, age) = self.kept().live(now.max(self.now), key)?;
+        Some(View { entry, remaining, age })
     }
 
     /// Who holds `key` by the local record.
     #[must_use]
     pub fn holder(&self, now: Instant, key: &[u8]) -> Option<Holder> {
         let view = self.peek(now, key)?;
-        Some(describe(view.entry.held()?, view.remaining, self.clock.shows(now.max(self.now))))
+        Some(describe(view.entry.held()?, view.remaining, view.age))
     }
 
     /// A page of the keys that start with `prefix` and are held by the local records: `most` of them, or fewer. Each
@@ -80,9 +83,8 @@ impl Node {
             return None;
         }
         let (held, next) = self.kept().page(now, prefix, from.place, most);
-        let clock = self.clock.shows(now);
-        let holder = |(key, held, remaining): (&Key, Held, _)| {
-            (key.clone(), describe(&held, remaining, clock))
+        let holder = |listed: Listed<'_>| {
+            (listed.key.clone(), describe(&listed.held, listed.remaining, listed.age))
         };
         let holders = held.into_iter().map(holder).collect();
         Some(Page { holders, next: next.map(|place| Cursor { records, place }) })

@@ -17,7 +17,7 @@ use crate::request::{
 use crate::settings::{Limits, Settings};
 use crate::time::{Instant, Span};
 use crate::view::{Cursor, Heard, Wants};
-use crate::{Ballot, Bytes, Key, Token};
+use crate::{Age, Ballot, Bytes, Key, Token};
 
 const CLUSTER: ClusterId = ClusterId(1, 2);
 const WALL: u64 = 1_700_000_000_000_000;
@@ -237,7 +237,7 @@ fn a_listing_starts_anew_when_a_replica_has_taken_over_other_records() {
     let copied = |name: &str| {
         let ballot = Ballot { counter: WALL, proposer: 9 };
         let (entry, remaining) = (Entry::Held(held(name)), Span::from_secs(30));
-        let accepted = Accepted { ballot, entry, remaining };
+        let accepted = Accepted { ballot, entry, remaining, age: Age::ZERO };
         Copied { key: name.into(), promised: ballot, accepted }
     };
     let mut cursors = Vec::new();

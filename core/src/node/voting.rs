@@ -1,6 +1,7 @@
 //! Votes: what coordinators ask this master, what others answer, and this node's own vote, which is taken on the spot.
 
 use super::Node;
+use crate::age::Age;
 use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::effect::{Effect, Effects};
@@ -49,8 +50,8 @@ impl Node {
                 answer(self, promise, out);
             }
             // What it implies, one more, is under the ceiling as well.
-            Ask::Accept { ref key, ballot, ref entry, keep } if ballot.counter < ceiling => {
-                match self.accept((key, hash_of(key)), ballot, (entry, keep), out) {
+            Ask::Accept { ref key, ballot, ref entry, keep, age } if ballot.counter < ceiling => {
+                match self.accept((key, hash_of(key)), ballot, (entry, keep, age), out) {
                     Ok(()) => answer(self, Answer::Accepted { ballot }, out),
                     Err(counter) => answer(self, Answer::NotAccepted { ballot, counter }, out),
                 }
@@ -70,7 +71,7 @@ impl Node {
         &mut self,
         key: (&Key, u32),
         ballot: Ballot,
-        (entry, keep): (&Entry, Span),
+        (entry, keep, age): (&Entry, Span, Age),
         out: &mut Effects,
     ) -> Result<(), u64> {
         let keep = keep.min(self.settings.timing.max_lease);
@@ -81,7 +82,7 @@ impl Node {
             true => out.push(Effect::Event(event)),
             false => events.push(event),
         };
-        let accepted = self.acceptor.accept(self.now, key, ballot, (entry, keep), tell);
+        let accepted = self.acceptor.accept(self.now, key, ballot, (entry, keep, age), tell);
         self.tell_events(out);
         accepted
     }

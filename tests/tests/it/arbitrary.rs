@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use leasehold_core::wire::{ClientItem, NodeItem, PeerHello, PeerItem, Versions};
 use leasehold_core::{
-    Accepted, Action, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Done,
+    Accepted, Action, Age, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Done,
     Drift, Entry, Epoch, Feed, Held, Holder, Invalid, KeyRequest, Limit, Message, NodeFile, NodeId,
     NotDone, OpId, Outcome, Owner, Presence, Refusal, Relay, Snapshot, Span, Standing, Tell,
     Timing, Token,
@@ -72,22 +72,24 @@ fn entry() -> impl Strategy<Value = Entry> {
     prop_oneof![held, free].boxed()
 }
 
+fn age() -> impl Strategy<Value = Age> {
+    span().prop_map(Age)
+}
+
 fn accepted() -> impl Strategy<Value = Accepted> {
-    (ballot(), entry(), span()).prop_map(|(ballot, entry, remaining)| Accepted {
+    (ballot(), entry(), span(), age()).prop_map(|(ballot, entry, remaining, age)| Accepted {
         ballot,
         entry,
         remaining,
+        age,
     })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         (bytes(), ballot()).prop_map(|(key, ballot)| Ask::Prepare { key, ballot }),
-        (bytes(), ballot(), entry(), span()).prop_map(|(key, ballot, entry, keep)| Ask::Accept {
-            key,
-            ballot,
-            entry,
-            keep
+        (bytes(), ballot(), entry(), span(), age()).prop_map(|(key, ballot, entry, keep, age)| {
+            Ask::Accept { key, ballot, entry, keep, age }
         }),
         (bytes(), any::<u64>()).prop_map(|(key, boot)| Ask::Query { key, boot }),
     ]

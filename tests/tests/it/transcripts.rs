@@ -24,6 +24,7 @@ macro_rules! transcripts {
 
 mod pages {
     transcripts!(
+        ages,
         contention,
         durability,
         expiry,

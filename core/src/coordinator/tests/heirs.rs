@@ -71,7 +71,7 @@ impl Handing {
     /// The write, as one master holds it.
     fn found(&self) -> Option<Accepted> {
         let (ballot, entry) = (self.ballot, self.entry.clone());
-        Some(Accepted { ballot, entry, remaining: LEASE })
+        Some(Accepted { ballot, entry, remaining: LEASE, age: Age::ZERO })
     }
 }
 

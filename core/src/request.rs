@@ -99,7 +99,7 @@ pub enum Action {
     Read,
     /// Wait until the key is held, as far as this node knows.
     WaitHeld,
-    /// Wait until the key is free, as far as this node knows. A key that is not held is refused.
+    /// Wait until the key is free, as far as this node knows. Where it is free already, that is told at once.
     WaitReleased,
 }
 
@@ -135,7 +135,7 @@ pub enum Outcome {
     Done(Done),
     /// What a read found: the holder, or nobody.
     Found(Option<Holder>),
-    /// A wait is over: the key is held, or (`None`) was released.
+    /// A wait is over: the key is held, or (`None`) is free.
     Woken(Option<Holder>),
     /// The operation's condition does not hold. It changed nothing.
     Refused(Refusal),

@@ -1,6 +1,6 @@
 //! The client: a handle on everything behind it, and the calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use leasehold_core::wire::ClientItem;
@@ -11,18 +11,20 @@ use tokio::task::JoinHandle;
 
 use crate::answer::{Amended, Holder, NodeReport, WaitingReport};
 use crate::clock::{self, Instant};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Whom};
 use crate::election::Election;
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::exchange::Exchange;
+use crate::held::Lost;
 use crate::keeper::Keeper;
 use crate::listing::Listing;
 use crate::operations::{Extend, Lock, Release, Update};
-use crate::options::Options;
+use crate::options::{Credentials, Options};
 use crate::question::{Orphan, Question, Reply};
 use crate::registry::{self, Mailbox, Register, Registered, SendError, Target};
 use crate::serve::{Serve, ServerHandle, Serving};
 use crate::survey::{self, Lags, Summary};
+use crate::tls::{Secret, Tls};
 use crate::watch::{Watch, WatchEnd};
 
 /// A connection to a cluster, cheap to clone. Everything ends when the last clone, the last guard
@@ -47,20 +49,42 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Inner {
-    cluster: Arc<Cluster>,
+    options: Options,
+    /// Another one once the client was told to forget its cluster.
+    reach: RwLock<Reach>,
     keeper: Arc<Keeper>,
     /// Where what must outlive a call is run.
     runtime: Handle,
-    janitor: JoinHandle<()>,
     keeping: JoinHandle<()>,
+}
+
+/// A cluster, and what gives back what nobody awaits there any more.
+#[derive(Debug)]
+struct Reach {
+    cluster: Arc<Cluster>,
+    janitor: JoinHandle<()>,
+}
+
+impl Reach {
+    /// Connects to whatever cluster answers first at these endpoints.
+    fn new(endpoints: Vec<String>, options: &Options, credentials: Credentials) -> Self {
+        let (orphans, orphaned) = unbounded_channel();
+        let cluster = Cluster::new(endpoints, options.clone(), credentials, orphans);
+        let janitor = tokio::spawn(give_back(Arc::clone(&cluster), orphaned));
+        Self { cluster, janitor }
+    }
+
+    fn end(&self) {
+        self.janitor.abort();
+        self.cluster.end();
+    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.keeper.close();
         self.keeping.abort();
-        self.janitor.abort();
-        self.cluster.end();
+        self.reach.get_mut().unwrap_or_else(PoisonError::into_inner).end();
     }
 }
 
@@ -72,7 +96,8 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::Unreachable`] if every endpoint failed once, or none answered within the call's timeout;
-    /// [`Error::Invalid`] without endpoints.
+    /// [`Error::OtherCluster`] if endpoints belong to two clusters; [`Error::NotAllowed`]; [`Error::Invalid`] without
+    /// endpoints.
     pub async fn connect(
         endpoints: impl IntoIterator<Item = impl Into<String>>,
         options: Options,
@@ -82,16 +107,58 @@ impl Client {
             return Err(Error::Invalid(Fault::NoEndpoint));
         }
         let deadline = clock::now().after(options.timeout.into());
-        let (orphans, orphaned) = unbounded_channel();
-        let cluster = Cluster::new(endpoints, options, orphans);
-        let janitor = tokio::spawn(give_back(Arc::clone(&cluster), orphaned));
+        let reach = Reach::new(endpoints, &options, options.credentials());
         let keeper = Keeper::new();
         let keeping = tokio::spawn(Arc::clone(&keeper).run());
         let runtime = Handle::current();
-        let inner = Inner { cluster, keeper, runtime, janitor, keeping };
+        let inner = Inner { options, reach: RwLock::new(reach), keeper, runtime, keeping };
         let client = Self { inner: Arc::new(inner) };
-        client.inner.cluster.first(deadline).await?;
+        client.cluster().first(deadline).await?;
         Ok(client)
+    }
+
+    /// The identity of the client's cluster: that of the first node that it reached and that belongs to one.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster().identity()
+    }
+
+    /// Forgets which cluster this client belongs to, after [`Error::OtherCluster`]: the next node that is reached at the
+    /// endpoints decides anew. Whatever the client had of the old cluster ends: every guard loses its key and every
+    /// lease its validity, mailboxes and watches end, and calls under way are answered as not done, or unknown. Must be
+    /// called within a tokio runtime.
+    ///
+    /// Two clusters know nothing of each other's leases: make sure that those of the old one have ended, or that their
+    /// owners do not act on them any more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::connect`]; the old cluster is forgotten all the same.
+    pub async fn forget_cluster(&self) -> Result<(), Error> {
+        let deadline = Self::deadline(self.options().timeout);
+        let cluster = {
+            let mut reach = self.inner.reach.write().unwrap_or_else(PoisonError::into_inner);
+            let old = &reach.cluster;
+            let fresh = Reach::new(old.endpoints().to_vec(), self.options(), old.credentials());
+            let cluster = Arc::clone(&fresh.cluster);
+            std::mem::replace(&mut *reach, fresh).end();
+            cluster
+        };
+        self.inner.keeper.end_all(&Lost::Forgotten);
+        cluster.first(deadline).await
+    }
+
+    /// Gives this client another secret token, in place of that of [`Options::token`]. It is shown on connections from
+    /// now on, and nodes that did not let the client in are tried again at once. Connections that stand go on with
+    /// the token that they were made with, until the nodes withdraw it.
+    pub fn set_token(&self, token: impl Into<String>) {
+        let token = Secret(token.into());
+        self.cluster().present(|credentials| credentials.token = Some(token));
+    }
+
+    /// Gives this client other certificates, in place of those of [`Options::tls`]: for connections from now on.
+    pub fn set_tls(&self, tls: Tls) {
+        self.cluster().present(|credentials| credentials.tls = Some(tls));
     }
 
     /// Acquires `key` if it is free. Await the builder to do it, for a [`Guard`](crate::Guard).
@@ -259,7 +326,7 @@ impl Client {
     pub async fn waiters(&self, key: impl Into<Key>) -> Vec<WaitingReport> {
         let deadline = Self::deadline(self.options().timeout);
         let question = Question::Waiting(key.into());
-        let asked = crate::members::ask_all(self.cluster(), &question, deadline).await;
+        let asked = crate::members::ask_all(&self.cluster(), &question, deadline).await;
         asked.into_iter().map(Into::into).collect()
     }
 
@@ -273,10 +340,11 @@ impl Client {
     /// [`Error::NotAllowed`].
     pub async fn watch(&self, prefix: impl Into<leasehold_core::Bytes>) -> Result<Watch, Error> {
         let deadline = Self::deadline(self.options().timeout);
-        let Some(connection) = self.cluster().choose_by(None, &[], deadline).await else {
-            return Err(Error::Unreachable(self.cluster().causes()));
+        let cluster = self.cluster();
+        let Some(connection) = cluster.choose_by(Whom::Member, &[], deadline).await else {
+            return Err(cluster.failure());
         };
-        let (mut watch, begun, watcher) = Watch::new(self.cluster(), Arc::clone(&connection));
+        let (mut watch, begun, watcher) = Watch::new(&cluster, Arc::clone(&connection));
         let item = ClientItem::Watch { call: watch.call(), prefix: prefix.into() };
         connection.watch(watch.call(), item, clock::now(), watcher).await;
         tokio::select! {
@@ -286,9 +354,7 @@ impl Client {
                 Err(_) => Err(match watch.next().await {
                     Err(WatchEnd::NotDone(reason)) => Error::NotDone(reason),
                     Err(WatchEnd::NotAllowed(why)) => Error::NotAllowed(why),
-                    Ok(_) | Err(WatchEnd::Lagged | WatchEnd::Disconnected) => {
-                        Error::Unreachable(self.cluster().causes())
-                    }
+                    Ok(_) | Err(WatchEnd::Lagged | WatchEnd::Disconnected) => cluster.failure(),
                 }),
             },
             () = clock::sleep_until(deadline) => Err(Error::NotDone(Reason::Unanswered)),
@@ -369,7 +435,7 @@ impl Client {
     /// Asks every member what it knows of itself and its peers, and says why some could not be asked.
     pub async fn status(&self) -> Vec<NodeReport> {
         let deadline = Self::deadline(self.options().timeout);
-        let asked = crate::members::ask_all(self.cluster(), &Question::Status, deadline).await;
+        let asked = crate::members::ask_all(&self.cluster(), &Question::Status, deadline).await;
         asked.into_iter().map(Into::into).collect()
     }
 
@@ -414,11 +480,13 @@ impl Client {
     }
 
     pub(crate) fn exchange(&self, question: Question, deadline: Instant) -> Exchange {
-        Exchange::new(self.cluster(), question, deadline)
+        Exchange::new(&self.cluster(), question, deadline)
     }
 
-    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
-        &self.inner.cluster
+    /// The cluster of now. What belongs together, as a lock and its releases, keeps the one that it began with.
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        let reach = self.inner.reach.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&reach.cluster)
     }
 
     pub(crate) fn keeper(&self) -> &Arc<Keeper> {
@@ -431,7 +499,7 @@ impl Client {
     }
 
     pub(crate) fn options(&self) -> &Options {
-        self.inner.cluster.options()
+        &self.inner.options
     }
 
     fn deadline(timeout: Duration) -> Instant {

@@ -2,30 +2,40 @@
 //!
 //! There is one *link* per address: a task that keeps a connection to it as long as the address is an endpoint or
 //! a member's. Callers choose among the links that are up.
+//!
+//! The cluster that is reached first is the client's cluster. Each connection is compared with it, at its welcome and
+//! whenever the node says that the cluster changed, whichever way its address was found; a node of another cluster is
+//! refused. A node that belongs to no cluster, or is no member any more, stays connected and is asked nothing about
+//! keys: what it does not know must not be taken for the cluster's answer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasehold_core::wire::{Topology, Welcome};
-use leasehold_core::{Instant, NodeId, Peer, Span, Standing, Timing, Token, hash};
-use tokio::sync::Notify;
+use leasehold_core::{ClusterId, Instant, NodeId, Peer, Span, Standing, Timing, Token, hash};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::connection::{self, Connection};
-use crate::error::{Cause, Unreachable};
+use crate::error::{Cause, Error, Reason, Unreachable};
 use crate::identity;
-use crate::options::Options;
+use crate::options::{Credentials, Options};
 use crate::post::Post;
 use crate::question::Orphan;
+
+/// For so long at least, endpoints may answer after the first one did, before a client is connected.
+const SECOND_ANSWER: Span = Span::from_millis(100);
 
 /// What all handles of a client share.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     options: Options,
+    /// How the client says who it is, from the next connection on.
+    credentials: watch::Sender<Credentials>,
     endpoints: Vec<String>,
     seed: (u64, u64),
     state: Mutex<State>,
@@ -40,6 +50,8 @@ pub(crate) struct Cluster {
 struct State {
     ended: bool,
     links: BTreeMap<String, Link>,
+    /// The cluster that was reached first.
+    identity: Option<ClusterId>,
     topology: Option<Topology>,
     timing: Timing,
 }
@@ -50,6 +62,19 @@ struct Link {
     connection: Option<Arc<Connection>>,
     /// Why the last attempt failed, or the last connection ended.
     cause: Option<Cause>,
+    /// The last attempt failed. Otherwise the first one is under way, or a connection was lost just now.
+    failed: bool,
+}
+
+/// Which nodes will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom<'a> {
+    /// The home of this key, or else any member.
+    Home(&'a [u8]),
+    /// Any member.
+    Member,
+    /// Any member, or where every endpoint is without a cluster, any of those.
+    Founder,
 }
 
 /// Locks a mutex. Nothing panics while it holds one of ours, so what a poisoned one guards is whole.
@@ -61,10 +86,12 @@ impl Cluster {
     pub(crate) fn new(
         endpoints: Vec<String>,
         options: Options,
+        credentials: Credentials,
         orphans: UnboundedSender<(Orphan, Token)>,
     ) -> Arc<Self> {
         let cluster = Arc::new(Self {
             options,
+            credentials: watch::Sender::new(credentials),
             endpoints,
             seed: identity::draw(),
             state: Mutex::default(),
@@ -99,10 +126,13 @@ impl Cluster {
         node: NodeId,
         deadline: Instant,
     ) -> Option<Arc<Connection>> {
-        let direct = lock_up(&self.state).connection_to(node).cloned();
+        let direct = {
+            let state = lock_up(&self.state);
+            state.connection_to(node).filter(|connection| state.serves(connection)).cloned()
+        };
         match direct {
             Some(connection) => Some(connection),
-            None => self.choose_by(None, &[], deadline).await,
+            None => self.choose_by(Whom::Member, &[], deadline).await,
         }
     }
 
@@ -149,13 +179,44 @@ impl Cluster {
         for link in std::mem::take(&mut state.links).into_values() {
             link.task.abort();
         }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The cluster that was reached first.
+    pub(crate) fn identity(&self) -> Option<ClusterId> {
+        lock_up(&self.state).identity
+    }
+
+    /// How the client says who it is.
+    pub(crate) fn credentials(&self) -> Credentials {
+        self.credentials.borrow().clone()
+    }
+
+    /// Changes how the client says who it is. What failed is tried again at once.
+    pub(crate) fn present(&self, change: impl FnOnce(&mut Credentials)) {
+        let mut state = lock_up(&self.state);
+        // Under the lock, so that an attempt with the old ones is not taken for one with the new.
+        self.credentials.send_modify(change);
+        for link in state.links.values_mut() {
+            link.failed = false;
+        }
     }
 
     /// Takes in what a node says about the cluster, unless it is behind.
-    pub(crate) fn learn(self: &Arc<Self>, topology: Topology) {
+    ///
+    /// # Errors
+    ///
+    /// If it is of another cluster.
+    pub(crate) fn learn(self: &Arc<Self>, topology: Topology) -> Result<(), Cause> {
         let mut state = lock_up(&self.state);
-        if state.topology.as_ref().is_some_and(|known| known.epoch > topology.epoch) {
-            return;
+        state.admit(topology.cluster)?;
+        let unfounded = topology.cluster.is_none() && state.identity.is_some();
+        let behind = state.topology.as_ref().is_some_and(|known| known.epoch > topology.epoch);
+        if unfounded || behind {
+            drop(state);
+            self.changed.notify_waiters();
+            return Ok(());
         }
         let stale: Vec<String> = state
             .links
@@ -174,13 +235,14 @@ impl Cluster {
         state.topology = Some(topology);
         drop(state);
         self.changed.notify_waiters();
+        Ok(())
     }
 
     /// Makes sure that somebody keeps a connection to `address`.
     fn link(self: &Arc<Self>, state: &mut State, address: &str) {
         if !state.ended && !state.links.contains_key(address) {
             let task = tokio::spawn(Arc::clone(self).keep(address.to_owned()));
-            let link = Link { task, connection: None, cause: None };
+            let link = Link { task, connection: None, cause: None, failed: false };
             state.links.insert(address.to_owned(), link);
         }
     }
@@ -188,25 +250,52 @@ impl Cluster {
     /// Keeps a connection to `address`, for ever.
     async fn keep(self: Arc<Self>, address: String) {
         let mut backoff = self.backoff(address.as_bytes());
+        let mut credentials = self.credentials.subscribe();
         loop {
-            let cause = match connection::open(&address, &self.options).await {
+            let shown = credentials.borrow_and_update().clone();
+            let (cause, failed) = match connection::open(&address, &self.options, &shown).await {
                 Ok(opened) => {
-                    backoff.reset();
-                    let connection = Connection::new(opened.welcome.topology.node);
-                    self.up(&address, Arc::clone(&connection), opened.welcome.clone());
-                    connection.serve(opened, &self).await
+                    let connection = Connection::new(&opened.welcome.topology);
+                    match self.up(&address, &connection, opened.welcome.clone()) {
+                        Ok(()) => {
+                            backoff.reset();
+                            let cause = connection.serve(opened, &self).await;
+                            let rejected = cause.is_rejection();
+                            (cause, rejected)
+                        }
+                        Err(cause) => (cause, true),
+                    }
                 }
-                Err(cause) => cause,
+                Err(cause) => (cause, true),
             };
-            self.set(&address, |link| (link.connection, link.cause) = (None, Some(cause)));
-            tokio::time::sleep(backoff.pause()).await;
+            self.set(&address, |link| {
+                link.failed = failed && !credentials.has_changed().unwrap_or(false);
+                (link.connection, link.cause) = (None, Some(cause));
+            });
+            tokio::select! {
+                biased;
+                Ok(()) = credentials.changed() => {}
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
         }
     }
 
-    fn up(self: &Arc<Self>, address: &str, connection: Arc<Connection>, welcome: Welcome) {
-        lock_up(&self.state).timing = welcome.timing;
-        self.set(address, |link| link.connection = Some(connection));
-        self.learn(welcome.topology);
+    fn up(
+        self: &Arc<Self>,
+        address: &str,
+        connection: &Arc<Connection>,
+        welcome: Welcome,
+    ) -> Result<(), Cause> {
+        {
+            let mut state = lock_up(&self.state);
+            state.admit(welcome.topology.cluster)?;
+            state.timing = welcome.timing;
+            if let Some(link) = state.links.get_mut(address) {
+                (link.connection, link.failed) = (Some(Arc::clone(connection)), false);
+            }
+        }
+        // Callers hear of both at once.
+        self.learn(welcome.topology)
     }
 
     fn set(&self, address: &str, change: impl FnOnce(&mut Link)) {
@@ -218,31 +307,37 @@ impl Cluster {
 
     /// Connects to all members: a connection was lost, and another node may know better.
     pub(crate) fn widen(self: &Arc<Self>) {
-        let mut state = lock_up(&self.state);
+        self.widen_in(&mut lock_up(&self.state));
+    }
+
+    fn widen_in(self: &Arc<Self>, state: &mut State) {
         let Some(topology) = &state.topology else { return };
         let addresses: Vec<String> = topology
             .members
             .iter()
             .filter(|peer| state.connection_to(peer.member.id).is_none())
+            // A node that was not met yet is known without it.
+            .filter(|peer| !peer.member.client.is_empty())
             .map(|peer| peer.member.client.clone())
             .collect();
         for address in addresses {
-            self.link(&mut state, &address);
+            self.link(state, &address);
         }
     }
 
-    /// The best connection for something about `key`: its home's, or any; one of a node not in `tried`, if
-    /// there is one. `None` while nothing is connected.
+    /// The best connection: a key's home's, or any; one of a node not in `tried`, if there is one. `None` while no node
+    /// that will do is connected.
     pub(crate) fn choose(
         self: &Arc<Self>,
-        key: Option<&[u8]>,
+        whom: Whom<'_>,
         tried: &[NodeId],
     ) -> Option<Arc<Connection>> {
         let mut state = lock_up(&self.state);
-        if let Some(key) = key
+        if let Whom::Home(key) = whom
             && let Some(home) = state.home(key, tried)
         {
-            if let Some(connection) = state.connection_to(home.member.id) {
+            let connected = state.connection_to(home.member.id);
+            if let Some(connection) = connected.filter(|connection| state.serves(connection)) {
                 return Some(Arc::clone(connection));
             }
             if self.options.direct {
@@ -250,9 +345,17 @@ impl Cluster {
                 self.link(&mut state, &address);
             }
         }
+        let founder = whom == Whom::Founder && state.is_settled() && !state.any_serves();
         let in_order = self.endpoints.iter().chain(state.links.keys());
-        let up: Vec<&Arc<Connection>> =
-            in_order.filter_map(|address| state.links.get(address)?.connection.as_ref()).collect();
+        let up: Vec<&Arc<Connection>> = in_order
+            .filter_map(|address| state.links.get(address)?.connection.as_ref())
+            .filter(|connection| founder || state.serves(connection))
+            .collect();
+        if up.is_empty() {
+            // A node that was removed knows where the others are.
+            self.widen_in(&mut state);
+            return None;
+        }
         let fresh = |connection: &&&Arc<Connection>| !tried.contains(&connection.node());
         let lively = up.iter().find(|connection| fresh(connection) && !connection.is_quiet());
         lively
@@ -261,28 +364,61 @@ impl Cluster {
             .map(|connection| Arc::clone(connection))
     }
 
-    /// [`Cluster::choose`], as soon as there is a choice; `None` if there is none by `deadline`.
+    /// [`Cluster::choose`], as soon as there is a choice; `None` if there is none by `deadline`, or waiting for one is of
+    /// no use. [`Cluster::failure`] says why.
     pub(crate) async fn choose_by(
         self: &Arc<Self>,
-        key: Option<&[u8]>,
+        whom: Whom<'_>,
         tried: &[NodeId],
         deadline: Instant,
     ) -> Option<Arc<Connection>> {
-        self.until(deadline, || self.choose(key, tried)).await
+        let look = || match self.choose(whom, tried) {
+            None if self.is_in_vain(whom) => Some(None),
+            None => None,
+            chosen => Some(chosen),
+        };
+        self.until(deadline, look).await.flatten()
     }
 
-    /// Waits until something answers or everything has failed once, for the first connection of a client.
-    pub(crate) async fn first(self: &Arc<Self>, deadline: Instant) -> Result<(), Unreachable> {
-        let settled = || {
-            let state = lock_up(&self.state);
-            let any_up = state.links.values().any(|link| link.connection.is_some());
-            let all_failed = state.links.values().all(|link| link.cause.is_some());
-            (any_up || all_failed).then_some(any_up)
+    /// Whether nothing that this client does by itself will connect it: it has ended; every endpoint is without a cluster;
+    /// or nothing is connected, each last attempt failed, and a node that was there does not serve this client.
+    fn is_in_vain(&self, whom: Whom<'_>) -> bool {
+        let state = lock_up(&self.state);
+        let rejected = state.links.values().any(|link| {
+            link.connection.is_none() && link.cause.as_ref().is_some_and(Cause::is_rejection)
+        });
+        let unfounded = whom != Whom::Founder && self.is_unfounded(&state);
+        state.ended || (!state.any_serves() && state.is_settled() && (rejected || unfounded))
+    }
+
+    /// Whether every endpoint is connected and without a cluster.
+    fn is_unfounded(&self, state: &State) -> bool {
+        let unfounded = |address| {
+            let link: Option<&Link> = state.links.get(address);
+            let connection = link.and_then(|link| link.connection.as_ref());
+            connection.is_some_and(|connection| !connection.is_founded())
         };
-        match self.until(deadline, settled).await {
-            Some(true) => Ok(()),
-            Some(false) | None => Err(self.causes()),
+        state.identity.is_none() && self.endpoints.iter().all(unfounded)
+    }
+
+    /// Waits until something answers or everything has failed once, for the first connection of a client. Endpoints of
+    /// two clusters are an error here, since each client with this list might take another one for its own: so after the
+    /// first answer the others have a moment for theirs.
+    pub(crate) async fn first(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
+        let begun = clock::now();
+        let found = self.until(deadline, || {
+            let state = lock_up(&self.state);
+            (state.any_serves() || state.is_settled()).then_some(())
+        });
+        if found.await.is_some() {
+            let now = clock::now();
+            let moment = now.after(now.since(begun).max(SECOND_ANSWER)).min(deadline);
+            self.until(moment, || lock_up(&self.state).is_settled().then_some(())).await;
         }
+        let causes = self.causes();
+        let other = |(_, cause): &(String, Cause)| matches!(cause, Cause::OtherCluster { .. });
+        let any_up = lock_up(&self.state).links.values().any(|link| link.connection.is_some());
+        if any_up && !causes.0.iter().any(other) { Ok(()) } else { Err(causes.into()) }
     }
 
     /// The connection to `node` at `address`, or why there is none by `deadline`.
@@ -323,17 +459,43 @@ impl Cluster {
         }
     }
 
-    /// Whether anything is connected.
+    /// Whether a member is connected.
     pub(crate) fn is_connected(&self) -> bool {
-        lock_up(&self.state).links.values().any(|link| link.connection.is_some())
+        lock_up(&self.state).any_serves()
     }
 
-    /// Why what is not connected is not.
+    /// Why there is nobody to ask.
+    pub(crate) fn failure(&self) -> Error {
+        {
+            let state = lock_up(&self.state);
+            if state.ended {
+                return Error::NotDone(Reason::Forgotten);
+            }
+            if self.is_unfounded(&state) {
+                let mut connections = state.links.values().filter_map(|l| l.connection.as_ref());
+                let stranger = connections.any(|connection| connection.is_stranger());
+                return Error::NotDone(if stranger {
+                    Reason::Stranger
+                } else {
+                    Reason::NotFounded
+                });
+            }
+        }
+        self.causes().into()
+    }
+
+    /// Why each address leads to no member.
     pub(crate) fn causes(&self) -> Unreachable {
         let state = lock_up(&self.state);
-        let down = state.links.iter().filter(|(_, link)| link.connection.is_none());
-        let cause = |link: &Link| link.cause.clone().unwrap_or(Cause::TimedOut);
-        Unreachable(down.map(|(address, link)| (address.clone(), cause(link))).collect())
+        let cause = |link: &Link| match &link.connection {
+            Some(connection) if state.serves(connection) => None,
+            Some(_) => Some(Cause::NoMember),
+            None => Some(link.cause.clone().unwrap_or(Cause::TimedOut)),
+        };
+        let links = state.links.iter();
+        Unreachable(
+            links.filter_map(|(address, link)| Some((address.clone(), cause(link)?))).collect(),
+        )
     }
 
     /// How long a coordinator may take before another node is asked.
@@ -345,6 +507,38 @@ impl Cluster {
 }
 
 impl State {
+    /// Takes the first cluster for the client's own, and refuses any other one.
+    fn admit(&mut self, found: Option<ClusterId>) -> Result<(), Cause> {
+        match (self.identity, found) {
+            (Some(expected), Some(found)) if expected != found => {
+                Err(Cause::OtherCluster { found, expected })
+            }
+            (None, Some(found)) => {
+                self.identity = Some(found);
+                Ok(())
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// Whether the node at the other end is a member, by its own word and that of the newest topology.
+    fn serves(&self, connection: &Connection) -> bool {
+        let members = self.topology.as_ref().map(|topology| topology.members.as_slice());
+        let members = members.unwrap_or_default();
+        let named = |peer: &Peer| peer.member.id == connection.node();
+        connection.is_founded() && (members.is_empty() || members.iter().any(named))
+    }
+
+    fn any_serves(&self) -> bool {
+        let mut up = self.links.values().filter_map(|link| link.connection.as_ref());
+        up.any(|connection| self.serves(connection))
+    }
+
+    /// Whether each link is up, or its last attempt failed.
+    fn is_settled(&self) -> bool {
+        self.links.values().all(|link| link.connection.is_some() || link.failed)
+    }
+
     /// The key's home among the active masters that were not tried and can perhaps be reached.
     fn home(&self, key: &[u8], tried: &[NodeId]) -> Option<&Peer> {
         let topology = self.topology.as_ref()?;

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, VERSIONS, Welcome};
-use leasehold_core::{Instant, NodeId, Notice, Outcome};
+use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, Topology, VERSIONS, Welcome};
+use leasehold_core::{Instant, NodeId, Notice, Outcome, Standing};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -21,7 +21,7 @@ use crate::error::{Cause, Reason};
 use crate::frames::Inbox;
 use crate::line::{Line, Queued};
 use crate::mailbox::Slot;
-use crate::options::Options;
+use crate::options::{Credentials, Options};
 use crate::question::{Orphan, Reply};
 use crate::tls::Transport;
 use crate::watch::{WatchEnd, Watcher};
@@ -121,25 +121,38 @@ pub(crate) struct Connection {
     calls: Mutex<Calls>,
     /// No sign of life came when one was due.
     quiet: AtomicBool,
+    /// The node says that it belongs to a cluster.
+    founded: AtomicBool,
+    /// The node says that it belongs to none, and that the members of one refuse it.
+    stranger: AtomicBool,
 }
 
 /// Connects and greets; the name is resolved anew each time.
-pub(crate) async fn open(address: &str, options: &Options) -> Result<Opened, Cause> {
-    timeout(options.dial, greet(address, options)).await.unwrap_or(Err(Cause::TimedOut))
+pub(crate) async fn open(
+    address: &str,
+    options: &Options,
+    credentials: &Credentials,
+) -> Result<Opened, Cause> {
+    let greet = greet(address, options, credentials);
+    timeout(options.dial, greet).await.unwrap_or(Err(Cause::TimedOut))
 }
 
-async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
+async fn greet(
+    address: &str,
+    options: &Options,
+    credentials: &Credentials,
+) -> Result<Opened, Cause> {
     let stream =
         TcpStream::connect(address).await.map_err(|error| Cause::Connect(error.to_string()))?;
     stream.set_nodelay(true).map_err(|error| Cause::Broken(error.to_string()))?;
-    let stream: Box<dyn Transport> = match &options.tls {
+    let stream: Box<dyn Transport> = match &credentials.tls {
         Some(tls) => tls.wrap(address, stream).await?,
         None => Box::new(stream),
     };
     let (mut reader, mut writer) = tokio::io::split(stream);
     let hello = ClientItem::Hello(ClientHello {
         versions: VERSIONS,
-        credential: options.token.as_ref().map(|token| token.0.clone()),
+        credential: credentials.token.as_ref().map(|token| token.0.clone()),
         name: options.name.clone(),
     });
     let mut frame = Frame::default();
@@ -180,13 +193,36 @@ async fn write(writer: &mut WriteHalf<Box<dyn Transport>>, bytes: &[u8]) -> Resu
 }
 
 impl Connection {
-    pub(crate) fn new(node: NodeId) -> Arc<Self> {
-        Arc::new(Self {
-            node,
+    /// A connection to the node that said this of itself.
+    pub(crate) fn new(topology: &Topology) -> Arc<Self> {
+        let connection = Self {
+            node: topology.node,
             line: Line::default(),
             calls: Mutex::default(),
             quiet: AtomicBool::new(false),
-        })
+            founded: AtomicBool::new(false),
+            stranger: AtomicBool::new(false),
+        };
+        connection.hear(topology);
+        Arc::new(connection)
+    }
+
+    /// Takes in what the node says of itself.
+    fn hear(&self, topology: &Topology) {
+        let own = topology.members.iter().find(|peer| peer.member.id == topology.node);
+        let outside = own.is_some_and(|own| own.standing == Standing::Outside);
+        self.founded.store(topology.cluster.is_some(), Ordering::Relaxed);
+        self.stranger.store(topology.cluster.is_none() && outside, Ordering::Relaxed);
+    }
+
+    /// Whether the node belongs to a cluster.
+    pub(crate) fn is_founded(&self) -> bool {
+        self.founded.load(Ordering::Relaxed)
+    }
+
+    /// Whether it belongs to none, and is refused by the members of one.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.stranger.load(Ordering::Relaxed)
     }
 
     /// The node at the other end.
@@ -351,7 +387,10 @@ impl Connection {
                 // Without room in the line the sender is told that nobody knows.
                 self.line.push_if_room((None, ClientItem::Receipt { mail, delivery }));
             }
-            NodeItem::Topology(topology) => cluster.learn(topology),
+            NodeItem::Topology(topology) => {
+                self.hear(&topology);
+                return cluster.learn(topology).err();
+            }
             NodeItem::NotAllowed { call: Some(call), why } => {
                 self.answered(call, Reply::NotAllowed(why), cluster);
             }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::answer::{Holder, Released, Updated};
 use crate::client::Client;
 use crate::clock;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::guard::{Belief, Guard};
 use crate::held::Lost;
 use crate::operations::{Call, Lock};
@@ -293,8 +293,14 @@ struct Over;
 
 impl Observation {
     async fn run(mut self) {
-        let mut backoff = self.client.cluster().backoff(&self.name);
+        let cluster = self.client.cluster();
+        let mut backoff = cluster.backoff(&self.name);
         loop {
+            if cluster.has_ended() {
+                // Tokens of another cluster cannot be compared with those that were told of.
+                drop(self.leaders.send(Err(Error::NotDone(Reason::Forgotten))).await);
+                return;
+            }
             // Watched first, then read: nothing falls between the two.
             let error = match self.client.watch(self.name.clone()).await {
                 Ok(watch) => match self.follow(watch).await {
@@ -307,7 +313,10 @@ impl Observation {
                 },
                 Err(error) => Some(error),
             };
-            if let Some(error @ (Error::NotAllowed(_) | Error::Invalid(_))) = error {
+            if let Some(
+                error @ (Error::NotAllowed(_) | Error::OtherCluster(_) | Error::Invalid(_)),
+            ) = error
+            {
                 drop(self.leaders.send(Err(error)).await);
                 return;
             }

@@ -12,7 +12,7 @@ use leasehold_core::{Done, Instant, NodeId, NotDone, Outcome, Span};
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Whom};
 use crate::connection::{Arrival, Connection};
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::mailbox::Mailbox;
@@ -98,10 +98,11 @@ impl Exchange {
         verdict
     }
 
-    /// Sends the question to the best node. Returns when to suspect it, or `None` at the deadline.
+    /// Sends the question to the best node. Returns when to suspect it, or `None` at the deadline, or if there is no node
+    /// to wait for.
     async fn send(&mut self) -> Option<Instant> {
-        let key = self.question.home_of().map(|key| &**key);
-        let mut connection = self.cluster.choose_by(key, &self.tried, self.deadline).await?;
+        let whom = self.question.whom();
+        let mut connection = self.cluster.choose_by(whom, &self.tried, self.deadline).await?;
         if self.tried.contains(&connection.node()) {
             // Everybody was asked. They are asked again, after a pause.
             let backoff = self.backoff.get_or_insert_with(|| self.cluster.backoff(b"call"));
@@ -112,8 +113,7 @@ impl Exchange {
             }
             self.pause(pause).await?;
             self.tried.clear();
-            let key = self.question.home_of().map(|key| &**key);
-            connection = self.cluster.choose_by(key, &[], self.deadline).await?;
+            connection = self.cluster.choose_by(self.question.whom(), &[], self.deadline).await?;
         }
         let call = self.cluster.next_call();
         self.open.push((call, Arc::clone(&connection)));
@@ -254,6 +254,7 @@ impl Exchange {
             NotDone::Limit(limit) => (limit.into(), false),
             NotDone::Changing => (Reason::Changing, false),
             NotDone::NotActive => (Reason::NotActive, true),
+            NotDone::Stranger => (Reason::Stranger, self.untried()),
             NotDone::Unreachable(master) => (Reason::MasterUnreachable(master), false),
         };
         if elsewhere {
@@ -282,11 +283,11 @@ impl Exchange {
 
     /// Whether another node is connected that was not asked yet.
     fn untried(&self) -> bool {
-        let other = self.cluster.choose(None, &self.tried);
+        let other = self.cluster.choose(Whom::Member, &self.tried);
         other.is_some_and(|connection| !self.tried.contains(&connection.node()))
     }
 
-    /// The deadline has come.
+    /// The deadline has come, or no node will ever be there to be asked.
     fn expired(&mut self) -> Result<Answered, Error> {
         for (call, connection) in std::mem::take(&mut self.open) {
             let written = connection.abandon(call, self.question.orphan());
@@ -298,7 +299,7 @@ impl Exchange {
         Err(match (self.doubt, self.reason.take()) {
             (Some(doubt), _) => Error::Unknown(doubt),
             (None, Some(reason)) => Error::NotDone(reason),
-            (None, None) if !connected => self.cluster.causes().into(),
+            (None, None) if !connected => self.cluster.failure(),
             (None, None) if self.question.waits() => Error::TimedOut,
             (None, None) if self.question.changes() => Error::NotDone(Reason::TooLate),
             (None, None) => Error::NotDone(Reason::Unanswered),

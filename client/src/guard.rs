@@ -117,7 +117,7 @@ impl Belief {
 
 impl Guard {
     pub(crate) fn new(client: Client, acquired: Acquired, auto_extend: bool) -> Self {
-        let held = Held::new(Arc::clone(client.cluster()), acquired);
+        let held = Held::new(acquired);
         let place = client.keeper().keep(&held, auto_extend);
         Self { client, belief: Belief { held }, place, over: false }
     }
@@ -246,9 +246,9 @@ impl Drop for Guard {
         }
         match self.let_go() {
             // The cluster said so itself, or there is no connection left.
-            Some(Lost::Taken(_) | Lost::Released | Lost::Ended) => {}
-            // What expired here may still be in the cluster's way.
-            Some(Lost::Expired(_)) | None => drop(self.send_release()),
+            Some(Lost::Taken(_) | Lost::Released | Lost::Forgotten | Lost::Ended) => {}
+            // What expired here may still be in the cluster's way, if that is reached again.
+            Some(Lost::Expired(_) | Lost::OtherCluster(_)) | None => drop(self.send_release()),
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::answer::{Extended, Released, Updated, Votes};
 use crate::clock;
 use crate::cluster::{Cluster, lock_up};
-use crate::error::{Error, Refusal};
+use crate::error::{Error, OtherCluster, Refusal};
 use crate::identity::next_step;
 use crate::labels::Labels;
 use crate::operations::{Deadline, extend_as, release_as, update_as};
@@ -31,6 +31,10 @@ pub enum Lost {
     Expired(Option<Box<Error>>),
     /// The cluster said that this ownership is over: somebody released it, or it had ended there.
     Taken(Refusal),
+    /// The nodes that can be reached belong to another cluster, which knows nothing of this ownership.
+    OtherCluster(OtherCluster),
+    /// The client was told to forget the cluster.
+    Forgotten,
     /// It was given up here: released, or its guard was dropped.
     Released,
     /// The client, or the runtime it lives in, has ended.
@@ -45,6 +49,8 @@ impl fmt::Display for Lost {
                 write!(f, "the lease ran out; it could not be extended: {why}")
             }
             Self::Taken(refusal) => write!(f, "the cluster says that it is over: {refusal}"),
+            Self::OtherCluster(other) => other.fmt(f),
+            Self::Forgotten => f.write_str("the client was told to forget the cluster"),
             Self::Released => f.write_str("it was released"),
             Self::Ended => f.write_str("the client has ended"),
         }
@@ -82,6 +88,7 @@ struct State {
 /// What an ownership starts with.
 #[derive(Debug)]
 pub(crate) struct Acquired {
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) key: Key,
     pub(crate) value: Bytes,
     pub(crate) token: Token,
@@ -92,8 +99,8 @@ pub(crate) struct Acquired {
 }
 
 impl Held {
-    pub(crate) fn new(cluster: Arc<Cluster>, acquired: Acquired) -> Arc<Self> {
-        let Acquired { key, value, token, ttl, valid_until, next, votes } = acquired;
+    pub(crate) fn new(acquired: Acquired) -> Arc<Self> {
+        let Acquired { cluster, key, value, token, ttl, valid_until, next, votes } = acquired;
         let (turn, trouble, end) = (tokio::sync::Mutex::default(), None, None);
         let state = State { value, ttl, valid_until, next, votes, trouble, end };
         Arc::new(Self { cluster, key, token, turn, state: Mutex::new(state), over: Notify::new() })
@@ -105,6 +112,11 @@ impl Held {
 
     pub(crate) const fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Whether the client was told to forget the cluster of this ownership, or has ended.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.cluster.has_ended()
     }
 
     pub(crate) const fn token(&self) -> Token {
@@ -203,6 +215,8 @@ impl Held {
             Ok(extended) => self.confirm(extended),
             // By token: whoever holds the key now is not this ownership.
             Err(Error::Refused(refusal)) => drop(self.end(Lost::Taken(refusal.clone()))),
+            // Somebody may be granted the key there.
+            Err(Error::OtherCluster(other)) => drop(self.end(Lost::OtherCluster(other.clone()))),
             Err(other) => self.state().trouble = Some(other.clone()),
         }
         extended

@@ -71,6 +71,10 @@ impl Keeper {
             drop(held.end(Lost::Ended));
             return place;
         }
+        if held.is_forgotten() {
+            drop(held.end(Lost::Forgotten));
+            return place;
+        }
         let end = now.after(held.time_left(now));
         let extend_at =
             extending.then(|| now.after(self.jittered(held.ttl().split(EXTEND_AT), now, place)));
@@ -139,10 +143,15 @@ impl Keeper {
 
     /// Ends all beliefs.
     pub(crate) fn close(&self) {
+        lock_up(&self.table).closed = true;
+        self.end_all(&Lost::Ended);
+    }
+
+    /// Ends the beliefs that there are.
+    pub(crate) fn end_all(&self, why: &Lost) {
         let mut table = lock_up(&self.table);
-        table.closed = true;
         for kept in std::mem::take(&mut table.guards).into_values() {
-            drop(kept.held.end(Lost::Ended));
+            drop(kept.held.end(why.clone()));
         }
         table.ends.clear();
         table.extensions.clear();

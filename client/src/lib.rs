@@ -52,7 +52,7 @@ pub use answer::{
 };
 pub use client::Client;
 pub use election::{Campaign, Election, Leader, Leadership, Observer};
-pub use error::{Cause, Doubt, Error, Fault, Reason, Refusal, Unreachable};
+pub use error::{Cause, Doubt, Error, Fault, OtherCluster, Reason, Refusal, Unreachable};
 pub use guard::{Belief, Guard};
 pub use held::Lost;
 pub use labels::Labels;

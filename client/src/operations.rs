@@ -136,10 +136,11 @@ impl Lock {
         };
         let question =
             Question::within(self.key.clone(), action, now, deadline).waiting_until(wait);
-        let answered = self.client.exchange(question, deadline).run().await?;
+        let cluster = self.client.cluster();
+        let answered = Exchange::new(&cluster, question, deadline).run().await?;
         let done = effect(&answered)??;
         let lease = ttl.plus(self.delay.into());
-        let mut claim = Claim::new(&self.client, &self.key, id, done.token, lease);
+        let mut claim = Claim::new(&cluster, &self.key, id, done.token, lease);
         let (valid_until, done) = match belief(answered.asked_at, &done) {
             Some(valid_until) => (valid_until, done),
             // An earlier sending had taken effect, nobody knows when. Extending gives a belief.
@@ -147,7 +148,7 @@ impl Lock {
         };
         let (token, votes) = (done.token, Votes::from(&done));
         let (next, key, value) = (claim.keep(), self.key, self.value);
-        Ok(Acquired { key, value, token, ttl, valid_until, next, votes })
+        Ok(Acquired { cluster, key, value, token, ttl, valid_until, next, votes })
     }
 }
 
@@ -174,8 +175,8 @@ struct Claim {
 }
 
 impl Claim {
-    fn new(client: &Client, key: &Key, id: OpId, token: Token, lease: Span) -> Self {
-        let cluster = Arc::clone(client.cluster());
+    fn new(cluster: &Arc<Cluster>, key: &Key, id: OpId, token: Token, lease: Span) -> Self {
+        let cluster = Arc::clone(cluster);
         Self { cluster, key: key.clone(), id, token, lease, kept: false }
     }
 
@@ -249,7 +250,7 @@ impl IntoFuture for Extend {
         Box::pin(async move {
             let (mut next, deadline) = (new_chain(), Deadline::within(timeout));
             let step = || step_of(&mut next);
-            extend_as(client.cluster(), &key, owner, ttl.into(), step, deadline).await
+            extend_as(&client.cluster(), &key, owner, ttl.into(), step, deadline).await
         })
     }
 }
@@ -299,7 +300,7 @@ impl IntoFuture for Update {
         Box::pin(async move {
             let (id, deadline) = (new_chain(), Deadline::within(timeout));
             let labels = labels.as_ref();
-            update_as(client.cluster(), &key, owner, value, labels, id, deadline).await
+            update_as(&client.cluster(), &key, owner, value, labels, id, deadline).await
         })
     }
 }
@@ -340,7 +341,7 @@ impl IntoFuture for Release {
         let Self { client, key, owner, timeout } = self;
         Box::pin(async move {
             let (id, deadline) = (new_chain(), Deadline::within(timeout));
-            release_as(client.cluster(), &key, owner, id, deadline).await
+            release_as(&client.cluster(), &key, owner, id, deadline).await
         })
     }
 }

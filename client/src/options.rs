@@ -23,6 +23,13 @@ pub struct Options {
     pub(crate) token: Option<Secret>,
 }
 
+/// How a client says who it is, and whom it trusts.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) tls: Option<Tls>,
+    pub(crate) token: Option<Secret>,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self::new()
@@ -97,8 +104,13 @@ impl Options {
         self
     }
 
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials { tls: self.tls.clone(), token: self.token.clone() }
+    }
+
     /// The secret token that tells nodes who this client is. It travels in the greeting, so give it together with
-    /// [`Options::tls`] wherever others can listen.
+    /// [`Options::tls`] wherever others can listen. [`Client::set_token`](crate::Client::set_token) gives another one to
+    /// a client that lives.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Secret(token.into()));

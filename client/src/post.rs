@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock;
-use crate::cluster::{Cluster, lock_up};
+use crate::cluster::{Cluster, Whom, lock_up};
 use crate::connection::{Arrival, Connection};
 use crate::identity;
 use crate::mailbox::Mailbox;
@@ -123,7 +123,12 @@ fn fresh<T>(taken: &BTreeMap<u64, T>) -> u64 {
 async fn host(cluster: Arc<Cluster>) {
     let mut backoff = cluster.backoff(b"host");
     loop {
-        let Some(connection) = cluster.choose_by(None, &[], clock::now().after(LOOK)).await else {
+        let look = clock::now().after(LOOK);
+        let Some(connection) = cluster.choose_by(Whom::Member, &[], look).await else {
+            if cluster.has_ended() {
+                return;
+            }
+            clock::sleep_until(clock::now().after(backoff.pause().into())).await;
             continue;
         };
         let deadline = clock::now().after(HOSTING);

@@ -6,6 +6,7 @@ use leasehold_core::{
     Outcome, Owner, Page, Span, Status, Token, Waiting,
 };
 
+use crate::cluster::Whom;
 use crate::identity;
 
 /// What is left of a call's time for the answer to travel: the node's patience ends this much before the caller's
@@ -150,16 +151,16 @@ impl Question {
         }
     }
 
-    /// The key whose home should be asked first.
-    pub(crate) fn home_of(&self) -> Option<&Key> {
+    /// Which nodes can be asked.
+    pub(crate) fn whom(&self) -> Whom<'_> {
         match self {
-            Self::Key { key, .. } => Some(key),
+            Self::Key { key, .. } => Whom::Home(key),
+            Self::Init { .. } => Whom::Founder,
             Self::Local(_)
             | Self::Status
             | Self::List { .. }
             | Self::Waiting(_)
-            | Self::Init { .. }
-            | Self::Amend { .. } => None,
+            | Self::Amend { .. } => Whom::Member,
         }
     }
 

@@ -5,7 +5,6 @@
 //! arrived in the mailbox. A client that has to change the node where its mailboxes are updates what its names hold.
 
 use std::future::IntoFuture;
-use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::wire::ClientItem;
@@ -17,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::answer::{Holder, Released};
 use crate::client::Client;
 use crate::clock;
-use crate::error::{Error, Refusal, Unreachable};
+use crate::error::{Error, Refusal};
 use crate::guard::{Belief, Guard};
 use crate::held::Lost;
 use crate::labels::Labels;
@@ -166,14 +165,14 @@ pub struct Mailbox {
 impl Mailbox {
     pub(crate) async fn new(client: &Client, capacity: usize) -> Result<Self, Error> {
         let cluster = client.cluster();
-        let mut host = cluster.post().hosted(cluster, client.runtime());
+        let mut host = cluster.post().hosted(&cluster, client.runtime());
         let deadline = clock::now().after(client.options().timeout.into());
         let found = tokio::select! {
             biased;
             found = host.wait_for(Option::is_some) => found.ok().and_then(|host| *host),
             () = clock::sleep_until(deadline) => None,
         };
-        let address = found.ok_or_else(|| Error::Unreachable(unreachable(client)))?;
+        let address = found.ok_or_else(|| cluster.failure())?;
         let (number, parcels) = cluster.post().open(capacity);
         let address = Address { number, ..address };
         Ok(Self { client: client.clone(), number, parcels, host, address })
@@ -207,10 +206,6 @@ impl Drop for Mailbox {
     fn drop(&mut self) {
         self.client.cluster().post().close(self.number);
     }
-}
-
-fn unreachable(client: &Client) -> Unreachable {
-    client.cluster().causes()
 }
 
 /// Registers a name; see [`Client::register`].
@@ -432,16 +427,14 @@ async fn post(
     let cluster = client.cluster();
     loop {
         let Some(connection) = cluster.towards(to.node, deadline).await else {
-            return Err(SendError::NotSent(Error::Unreachable(unreachable(client))));
+            return Err(SendError::NotSent(cluster.failure()));
         };
         let parcel = parcel.clone();
         let item = |call| ClientItem::Post { call, to, parcel };
-        let reply = match post::ask(cluster, &connection, item, deadline).await {
+        let reply = match post::ask(&cluster, &connection, item, deadline).await {
             Asked::Answered(reply) => reply,
             Asked::NotSent if clock::now() < deadline => continue,
-            Asked::NotSent => {
-                return Err(SendError::NotSent(Error::Unreachable(unreachable(client))));
-            }
+            Asked::NotSent => return Err(SendError::NotSent(cluster.failure())),
             Asked::Unanswered => return Err(SendError::Unknown),
             Asked::TooLarge => return Err(SendError::TooLarge),
         };
@@ -483,6 +476,6 @@ struct Expected<'a> {
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        Arc::clone(self.client.cluster()).post().expect_no_more(self.call);
+        self.client.cluster().post().expect_no_more(self.call);
     }
 }

@@ -231,6 +231,9 @@ pub enum NotDone {
     Changing,
     /// Only a master can found a cluster, and only one that votes can change its members; this node is not one.
     NotActive,
+    /// There is a cluster, whose members refuse this node as a stranger: it lost its node file, or was removed. The
+    /// driver says so in place of [`NotDone::NotFounded`], since handshakes are its business.
+    Stranger,
 }
 
 /// A limit that was reached.

@@ -76,6 +76,8 @@ pub(crate) enum Control {
 pub(crate) struct Measured {
     pub(crate) status: Status,
     pub(crate) tally: Tally,
+    /// Nodes that refused a link lately, and why.
+    pub(crate) refusals: Vec<(String, String)>,
 }
 
 /// Where the driver's inputs come from.
@@ -311,7 +313,8 @@ impl Driver {
             }
             Control::Measure(answer) => {
                 let (status, tally) = (self.status(now), self.parts.core.tally().clone());
-                if answer.send(Measured { status, tally }).is_err() {
+                let refusals = self.parts.peers.refusals().lately(now);
+                if answer.send(Measured { status, tally, refusals }).is_err() {
                     debug!("nobody measures this node any more");
                 }
             }

@@ -52,6 +52,7 @@ mod peers;
 mod porch;
 mod post;
 mod quiet;
+mod refusals;
 mod rights;
 mod room;
 mod secure;

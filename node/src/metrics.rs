@@ -143,7 +143,8 @@ impl Ending {
                 | NotDone::Limit(_)
                 | NotDone::Unreachable(_)
                 | NotDone::Changing
-                | NotDone::NotActive,
+                | NotDone::NotActive
+                | NotDone::Stranger,
             ) => Self::NotDone,
             Outcome::Unknown => Self::Unknown,
         }

@@ -30,6 +30,7 @@ use crate::lobby::{Lobby, Stranger, Unmet};
 use crate::outbox;
 use crate::porch::Inside;
 use crate::quiet::Quiet;
+use crate::refusals::Refusals;
 use crate::secure::Secure;
 use crate::stream::{self, Stream};
 
@@ -63,6 +64,7 @@ pub(crate) struct Context {
     pub(crate) identity: Mutex<Identity>,
     pub(crate) secure: Arc<Secure>,
     pub(crate) knocks: Mutex<Knocks>,
+    pub(crate) refusals: Mutex<Refusals>,
     pub(crate) control: mpsc::Sender<Control>,
     pub(crate) arrivals: mpsc::Sender<PeerArrival>,
     pub(crate) counters: Arc<Counters>,
@@ -91,6 +93,7 @@ impl Context {
             identity: Mutex::new(identity),
             secure,
             knocks: Mutex::default(),
+            refusals: Mutex::default(),
             control,
             arrivals,
             counters,
@@ -108,6 +111,11 @@ impl Context {
     /// Who was refused lately only for being no member.
     pub(crate) fn knocks(&self) -> MutexGuard<'_, Knocks> {
         self.knocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who refused this node lately.
+    pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn judge(&self, hello: &PeerHello, expected: Option<&str>) -> Result<u16, String> {
@@ -196,7 +204,7 @@ struct Welcomed {
 /// One accepted connection, from its hello to its end.
 async fn receive(context: &Context, welcomed: Welcomed) -> Result<(), String> {
     let Welcomed { mut stream, mut intake, hello } = welcomed;
-    let (from, name) = (hello.member.id, hello.member.name);
+    let (from, name, cluster) = (hello.member.id, hello.member.name, hello.cluster);
     debug!(peer = name, "a peer connected");
     // One timer that is looked at when it is over: setting one for each read would cost as much as the read.
     let mut heard = context.clock.now();
@@ -208,6 +216,7 @@ async fn receive(context: &Context, welcomed: Welcomed) -> Result<(), String> {
             format!("`{name}` sent {malformed}")
         })?;
         if let Some(PeerItem::Refused(reason)) = items.first() {
+            context.refusals().note(context.clock.now(), &name, cluster, reason);
             return Err(format!("refused by `{name}`: {reason}"));
         }
         if !items.is_empty() {
@@ -331,6 +340,7 @@ async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, 
             PeerItem::Hello(hello) => hello,
             PeerItem::Refused(reason) => {
                 context.counters.handshakes_refused.add(1);
+                context.refusals().note(context.clock.now(), &peer.name, None, &reason);
                 return Err(format!("refused there: {reason}"));
             }
             PeerItem::Beat
@@ -341,6 +351,7 @@ async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, 
         match context.judge(&hello, Some(&peer.name)) {
             Ok(_) => {
                 context.lobby.remember(address);
+                context.refusals().forget(&peer.name);
                 Ok((stream, hello, intake))
             }
             Err(reason) => Err(refuse(context, &mut stream, reason).await),

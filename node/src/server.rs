@@ -304,7 +304,7 @@ impl Running {
     pub async fn measure(&self) -> Option<(Status, Tally)> {
         let (answer, measured) = oneshot::channel();
         self.control.send(Control::Measure(answer)).await.ok()?;
-        let Measured { status, tally } = measured.await.ok()?;
+        let Measured { status, tally, .. } = measured.await.ok()?;
         Some((status, tally))
     }
 

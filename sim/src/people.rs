@@ -409,7 +409,8 @@ impl World<'_> {
                     | NotDone::Invalid(_)
                     | NotDone::Unreachable(_)
                     | NotDone::Changing
-                    | NotDone::NotActive => {}
+                    | NotDone::NotActive
+                    | NotDone::Stranger => {}
                 }
             }
             Outcome::Unknown => counts.meet(Mark::Unknown),

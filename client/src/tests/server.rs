@@ -66,6 +66,20 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Accepts a connection, and welcomes it to this cluster, or to none.
+    pub(super) async fn welcome_to(
+        &self,
+        cluster: Option<ClusterId>,
+        members: Vec<Peer>,
+    ) -> Session {
+        let mut session = self.accept().await;
+        session.hello().await;
+        session.welcome_to(cluster, members).await;
+        session
+    }
+}
+
 /// One connection.
 pub(super) struct Session {
     node: NodeId,
@@ -83,8 +97,17 @@ impl Session {
     }
 
     pub(super) async fn welcome(&mut self, members: Vec<Peer>) {
-        let topology =
-            Topology { cluster: Some(CLUSTER), node: self.node, epoch: Epoch(1), members };
+        self.welcome_to(Some(CLUSTER), members).await;
+    }
+
+    /// What this node says of the cluster that it belongs to, if to any.
+    pub(super) fn topology(&self, cluster: Option<ClusterId>, members: Vec<Peer>) -> Topology {
+        let epoch = cluster.map(|_| Epoch(1)).unwrap_or_default();
+        Topology { cluster, node: self.node, epoch, members }
+    }
+
+    pub(super) async fn welcome_to(&mut self, cluster: Option<ClusterId>, members: Vec<Peer>) {
+        let topology = self.topology(cluster, members);
         self.say(NodeItem::Welcome(Welcome {
             version: VERSIONS.newest,
             timing: Timing::default(),

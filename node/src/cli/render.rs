@@ -76,7 +76,7 @@ pub(super) const fn error_code(error: &Error) -> u8 {
         Error::NotDone(_) => code::NOT_DONE,
         Error::Unknown(_) => code::UNKNOWN,
         Error::NotAllowed(_) => code::NOT_ALLOWED,
-        Error::Unreachable(_) => code::CANNOT_CONNECT,
+        Error::Unreachable(_) | Error::OtherCluster(_) => code::CANNOT_CONNECT,
         Error::TimedOut => code::TIMED_OUT,
         Error::Invalid(_) => code::USAGE,
     }

@@ -8,7 +8,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use leasehold_client::{
     Amendment, Candidate, Cause, ClusterId, Doubt, Error, Fault, Holder, Labels, NodeId,
-    NodeReport, Owner, Reason, Refusal, Released, Token, Unreachable, Votes,
+    NodeReport, OtherCluster, Owner, Reason, Refusal, Released, Token, Unreachable, Votes,
 };
 use serde_json::{Value, json};
 
@@ -198,6 +198,8 @@ fn nonsense_is_a_usage_error() {
 /// One of each, with the exit code, the outcome and the reason that scripts rely on.
 fn errors() -> Vec<(Error, u8, &'static str, Option<&'static str>)> {
     let founded = Refusal::AlreadyFounded { by: NodeId(3), cluster: ClusterId(1, 2) };
+    let (found, expected) = (ClusterId(1, 2), ClusterId(3, 4));
+    let other = OtherCluster { address: "a:1".to_owned(), found, expected };
     let causes = vec![("a:1".to_owned(), Cause::Refused("\u{1b}[2J".to_owned()))];
     vec![
         (Error::Refused(Refusal::Held(holder())), 1, "refused", Some("held")),
@@ -206,6 +208,8 @@ fn errors() -> Vec<(Error, u8, &'static str, Option<&'static str>)> {
         (Error::Invalid(Fault::KeyTooLong(1024)), 2, "invalid", None),
         (Error::NotDone(Reason::NoQuorum), 3, "not_done", Some("no_quorum")),
         (Error::NotDone(Reason::NotFounded), 3, "not_done", Some("not_founded")),
+        (Error::NotDone(Reason::Stranger), 3, "not_done", Some("stranger")),
+        (Error::OtherCluster(other), 6, "other_cluster", None),
         (Error::Unknown(Doubt::Unanswered), 4, "unknown", Some("unanswered")),
         (Error::NotAllowed("no".to_owned()), 5, "not_allowed", None),
         (Error::Unreachable(Unreachable(causes)), 6, "unreachable", None),

@@ -71,6 +71,7 @@ fn what(action: &Action, error: &Error) -> String {
         | Error::Unknown(_)
         | Error::NotAllowed(_)
         | Error::Unreachable(_)
+        | Error::OtherCluster(_)
         | Error::Invalid(_) => text(error.to_string().as_bytes()),
     }
 }
@@ -139,6 +140,9 @@ fn known(action: &Action, error: &Error) -> String {
             "Check --endpoints (or LEASEHOLD_ENDPOINTS) and whether the nodes run; `leasehold dev` starts a cluster to try."
                 .to_owned()
         }
+        Error::OtherCluster(_) => {
+            "Name nodes of one cluster only with --endpoints (or LEASEHOLD_ENDPOINTS).".to_owned()
+        }
         Error::TimedOut => "Wait longer, or try again.".to_owned(),
         Error::Invalid(_) => String::new(),
     }
@@ -172,6 +176,10 @@ const fn not_done(reason: &Reason) -> &'static str {
             "See which nodes are up with `leasehold status`, and try again."
         }
         Reason::NotFounded => "A new cluster needs `leasehold init`, once.",
+        Reason::Stranger => {
+            "Name members with --endpoints; `leasehold members replace NODE`, asked of those, takes the node in."
+        }
+        Reason::Forgotten => "Try again.",
         Reason::MastersMissing(_) | Reason::MasterUnreachable(_) => {
             "Start every master and repeat `leasehold init`."
         }

@@ -66,6 +66,11 @@ impl Driver {
         let mut status = self.parts.core.status(now);
         status.id = self.parts.peers.identity().member.id;
         status.troubles = trouble::lately(now);
+        let fresh = status.standing == Standing::Fresh;
+        if fresh && self.parts.peers.refusals().cluster(now).is_some() {
+            // There is a cluster, whose members take it for a stranger.
+            status.standing = Standing::Outside;
+        }
         if status.members.is_empty() {
             let own = self.parts.peers.identity().member.clone();
             let master = self.parts.founding.is_master();
@@ -93,7 +98,8 @@ impl Driver {
     /// Tells clients, handshakes and links who the members are, if that changed.
     pub(super) fn look_around(&mut self, now: Instant) {
         let status = self.status(now);
-        let Status { id, cluster, epoch, members, .. } = status;
+        let Status { id, cluster, epoch, members, standing, .. } = status;
+        self.parts.desk.set_stranger(cluster.is_none() && standing == Standing::Outside);
         let topology = Topology { cluster, node: id, epoch, members };
         if topology == self.topology {
             return;

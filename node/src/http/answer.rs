@@ -46,7 +46,9 @@ impl Failure {
     const fn status(&self) -> StatusCode {
         match self {
             Self::Of(Error::Refused(_)) => StatusCode::CONFLICT,
-            Self::Of(Error::NotDone(_) | Error::Unreachable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Of(Error::NotDone(_) | Error::Unreachable(_) | Error::OtherCluster(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Of(Error::Unknown(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::Of(Error::NotAllowed(_)) => StatusCode::FORBIDDEN,
             Self::Of(Error::TimedOut) => StatusCode::REQUEST_TIMEOUT,
@@ -168,6 +170,10 @@ const fn advice(error: &Error) -> &'static str {
         Error::NotDone(Reason::NotFounded) => {
             "A new cluster needs `leasehold init`, or /v1/init, once."
         }
+        Error::NotDone(Reason::Stranger) => {
+            "Certainly nothing was changed. Ask a member; `leasehold members replace` takes this node in, and \
+             /readyz?verbose says who refuses it."
+        }
         Error::NotDone(Reason::MastersMissing(_) | Reason::MasterUnreachable(_)) => {
             "Nothing was changed. Every master, and every member-to-be, must run and be linked with this node; the logs of \
              both say why they are not. A new node's configuration names the members, and `peer` where it listens."
@@ -178,7 +184,7 @@ const fn advice(error: &Error) -> &'static str {
         Error::NotDone(Reason::NotActive) => {
             "Nothing was changed. Ask a master; /v1/members shows which are, and where they answer."
         }
-        Error::NotDone(_) | Error::Unreachable(_) => {
+        Error::NotDone(_) | Error::Unreachable(_) | Error::OtherCluster(_) => {
             "Certainly nothing was changed. Try again, at another node if this one is not ready (/readyz?verbose)."
         }
         Error::Unknown(_) => {
@@ -203,6 +209,7 @@ pub(super) fn not_done(why: NotDone, waits: bool) -> Failure {
         NotDone::Limit(limit) => limit_reached(limit),
         NotDone::Changing => Error::NotDone(Reason::Changing),
         NotDone::NotActive => Error::NotDone(Reason::NotActive),
+        NotDone::Stranger => Error::NotDone(Reason::Stranger),
         NotDone::Unreachable(master) => Error::NotDone(Reason::MasterUnreachable(master)),
     })
 }

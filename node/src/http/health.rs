@@ -48,7 +48,7 @@ pub(super) async fn livez(Extension(caller): Extension<Caller>) -> Response {
 pub(super) async fn readyz(Extension(caller): Extension<Caller>, request: Request) -> Response {
     let verbose = Query::<Verbosely>::try_from_uri(request.uri())
         .is_ok_and(|Query(Verbosely { verbose })| verbose.is_some());
-    let Some(Measured { status, .. }) = measure(caller.context()).await else {
+    let Some(Measured { status, refusals, .. }) = measure(caller.context()).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, stuck()).into_response();
     };
     let checks = checks(&status);
@@ -59,6 +59,9 @@ pub(super) async fn readyz(Extension(caller): Extension<Caller>, request: Reques
         for Check { name, passed, words } in &checks {
             let mark = if *passed { '+' } else { '-' };
             text.push_str(&format!("[{mark}] {name}: {words}\n"));
+        }
+        for (node, why) in refusals {
+            text.push_str(&format!("[!] no link to {node}: refused there: {why}\n"));
         }
     }
     text.push_str(if ready { "ready\n" } else { "not ready\n" });
@@ -115,6 +118,11 @@ fn checks(status: &Status) -> [Check; 2] {
         ),
         Standing::Joining => (false, "it takes over what the others know, and does not vote yet"),
         Standing::Draining => (false, "it is shutting down"),
+        Standing::Outside if status.cluster.is_none() => (
+            false,
+            "it belongs to no cluster, and the members of one refuse it as a stranger: it lost its node file or was \
+             removed; `leasehold members replace`, asked of a member, takes it in",
+        ),
         Standing::Outside => (false, "it is no member of this cluster; see `leasehold members`"),
         Standing::Unknown => (false, "it knows of no cluster yet"),
     };

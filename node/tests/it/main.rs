@@ -9,6 +9,7 @@
 )]
 
 mod attack;
+mod belonging;
 mod bench;
 mod binary;
 mod clients;

@@ -201,6 +201,7 @@ fn not_done() -> impl Strategy<Value = NotDone> {
         NotDone::NotFounded,
         NotDone::Changing,
         NotDone::NotActive,
+        NotDone::Stranger,
         NotDone::Limit(Limit::Records),
         NotDone::Limit(Limit::WaitersPerKey),
         NotDone::Limit(Limit::Operations),

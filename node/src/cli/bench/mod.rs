@@ -58,7 +58,7 @@ struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error {
-            Error::Unreachable(_) => code::CANNOT_CONNECT,
+            Error::Unreachable(_) | Error::OtherCluster(_) => code::CANNOT_CONNECT,
             Error::NotAllowed(_) => code::NOT_ALLOWED,
             Error::Invalid(_) => code::USAGE,
             Error::Refused(_) | Error::NotDone(_) | Error::Unknown(_) | Error::TimedOut => {

@@ -286,7 +286,7 @@ impl Task {
     /// What is said of a loss.
     fn lost(&self, late: bool, why: Option<Lost>) -> String {
         let key = self.shown_key();
-        let elsewhere = late || matches!(why, Some(Lost::Taken(_)));
+        let elsewhere = late || matches!(why, Some(Lost::Taken(_) | Lost::OtherCluster(_)));
         let why = why.map_or_else(
             || "its lease could not be extended in time".to_owned(),
             |lost| lost.to_string(),

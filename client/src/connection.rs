@@ -145,6 +145,11 @@ async fn greet(
     let stream =
         TcpStream::connect(address).await.map_err(|error| Cause::Connect(error.to_string()))?;
     stream.set_nodelay(true).map_err(|error| Cause::Broken(error.to_string()))?;
+    let remote = stream.peer_addr().map_err(|error| Cause::Broken(error.to_string()))?;
+    let secret = credentials.token.is_some() && credentials.tls.is_none();
+    if secret && !options.insecure && !remote.ip().to_canonical().is_loopback() {
+        return Err(Cause::TokenInTheClear);
+    }
     let stream: Box<dyn Transport> = match &credentials.tls {
         Some(tls) => tls.wrap(address, stream).await?,
         None => Box::new(stream),
@@ -159,7 +164,11 @@ async fn greet(
     frame.push(&hello).map_err(Cause::Malformed)?;
     write(&mut writer, &frame.take()).await?;
     let mut inbox = Inbox::new();
-    match inbox.next(&mut reader).await? {
+    let first = inbox.next(&mut reader).await.map_err(|cause| {
+        let unanswered = if cause == Cause::Closed { Cause::Unanswered } else { cause };
+        inbox.stranger().unwrap_or(unanswered)
+    })?;
+    match first {
         NodeItem::Welcome(welcome) => {
             if !(VERSIONS.oldest..=VERSIONS.newest).contains(&welcome.version) {
                 return Err(Cause::Version(welcome.version));

@@ -237,6 +237,11 @@ pub enum Fault {
     /// No endpoint was given.
     #[error("no endpoint was given")]
     NoEndpoint,
+    /// The secret token would leave this machine unencrypted, to an address of which nothing was verified.
+    #[error(
+        "the secret token is not sent beyond loopback without TLS, since anybody on the way could read it"
+    )]
+    TokenInTheClear,
 }
 
 impl From<Invalid> for Fault {
@@ -320,6 +325,22 @@ pub enum Cause {
     /// TLS could not be agreed on: another authority, another name, or no TLS at the other end.
     #[error("no TLS: {0}")]
     Tls(String),
+    /// The node speaks TLS, and this client was not told whom to trust.
+    #[error(
+        "the node wants TLS; give the authority of its certificate (--cacert, or Options::tls)"
+    )]
+    WantsTls,
+    /// The other end speaks HTTP.
+    #[error("this is an HTTP port; clients connect to the port of listen.client")]
+    SpeaksHttp,
+    /// The other end closed the connection before it answered the greeting.
+    #[error(
+        "the node closed the connection before it answered; is this its port for clients (listen.client), and does it want TLS?"
+    )]
+    Unanswered,
+    /// The secret token would be sent unencrypted to an address beyond loopback. Nothing was sent.
+    #[error("{}", Fault::TokenInTheClear)]
+    TokenInTheClear,
     /// It was not made in time.
     #[error("no answer in time")]
     TimedOut,
@@ -367,7 +388,7 @@ pub enum Cause {
 impl Cause {
     /// Whether the node was there and said that this client is not to be served.
     pub(crate) const fn is_rejection(&self) -> bool {
-        matches!(self, Self::NotAllowed(_) | Self::OtherCluster { .. })
+        matches!(self, Self::NotAllowed(_) | Self::OtherCluster { .. } | Self::TokenInTheClear)
     }
 
     /// What that is to callers: that it is another cluster if `other`, else that this client is not allowed.
@@ -378,8 +399,13 @@ impl Cause {
                 Some(Error::OtherCluster(OtherCluster { address, found, expected }))
             }
             Self::NotAllowed(why) if !other => Some(Error::NotAllowed(why.clone())),
+            Self::TokenInTheClear if !other => Some(Error::Invalid(Fault::TokenInTheClear)),
             Self::OtherCluster { .. }
             | Self::NotAllowed(_)
+            | Self::TokenInTheClear
+            | Self::WantsTls
+            | Self::SpeaksHttp
+            | Self::Unanswered
             | Self::NoMember
             | Self::Connect(_)
             | Self::Tls(_)

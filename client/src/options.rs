@@ -21,6 +21,7 @@ pub struct Options {
     pub(crate) direct: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) token: Option<Secret>,
+    pub(crate) insecure: bool,
 }
 
 /// How a client says who it is, and whom it trusts.
@@ -50,6 +51,7 @@ impl Options {
             direct: true,
             tls: None,
             token: None,
+            insecure: false,
         }
     }
 
@@ -108,8 +110,16 @@ impl Options {
         Credentials { tls: self.tls.clone(), token: self.token.clone() }
     }
 
-    /// The secret token that tells nodes who this client is. It travels in the greeting, so give it together with
-    /// [`Options::tls`] wherever others can listen. [`Client::set_token`](crate::Client::set_token) gives another one to
+    /// Whether the token may leave this machine although nothing is encrypted, because the network is to be trusted. By
+    /// default it may not: without [`Options::tls`] a token is sent to loopback addresses only.
+    #[must_use]
+    pub const fn insecure(mut self, insecure: bool) -> Self {
+        self.insecure = insecure;
+        self
+    }
+
+    /// The secret token that tells nodes who this client is. It travels in the greeting, and beyond loopback only
+    /// together with [`Options::tls`], which verifies the node before. [`Client::set_token`](crate::Client::set_token) gives another one to
     /// a client that lives.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {

@@ -47,6 +47,11 @@ impl Intake {
         Ok(read)
     }
 
+    /// Whether the other end begins with TLS, where nothing is encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.at == 0 && self.bytes.starts_with(&[0x16, 0x03])
+    }
+
     /// Bytes of memory that this takes.
     pub(crate) const fn size(&self) -> usize {
         self.bytes.capacity()

@@ -72,6 +72,16 @@ impl Shown {
     }
 }
 
+/// Why a handshake came to nothing, in words for the log.
+pub(crate) fn words(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    if matches!(inner, Some(Error::InvalidMessage(_))) {
+        "it speaks no TLS; has it been told whom to trust (--cacert)?".into()
+    } else {
+        format!("no TLS: {error}")
+    }
+}
+
 /// A node's name as one that a certificate can be for.
 pub(crate) fn host_name(node: &str) -> Result<ServerName<'static>, String> {
     match ServerName::try_from(node.to_owned()) {

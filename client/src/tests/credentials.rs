@@ -76,3 +76,35 @@ async fn a_refusal_is_no_answer_while_another_node_may_let_the_client_in() {
         _ = refuse_until_another(&strict, "old") => unreachable!("it has no other token"),
     }
 }
+
+/// An address of this machine that is not loopback's, if it has one. Nothing is sent.
+fn outside() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Of a network for documentation: only the way there is looked up.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[tokio::test]
+async fn a_token_does_not_leave_the_machine_in_the_clear() {
+    let Some(outside) = outside() else { return };
+    let server = Server::at(outside, 1).await;
+    let refused = crate::Client::connect([server.address.clone()], options().token("hush")).await;
+    assert_eq!(refused.map(drop), Err(Error::Invalid(crate::Fault::TokenInTheClear)));
+    // What was tried before was closed without a word.
+    let mut tried = server.accept().await;
+    assert_eq!(tried.item().await, None);
+    let server = Server::at(outside, 2).await;
+    let told = options().token("hush").insecure(true);
+    let script = async {
+        let mut session = server.accept().await;
+        assert_eq!(session.hello().await.credential.as_deref(), Some("hush"));
+        session.welcome(vec![server.peer()]).await;
+        session
+    };
+    drop(tokio::join!(connect(&server.address, told), script));
+    // Without a token there is nothing to hide.
+    let server = Server::at(outside, 3).await;
+    drop(tokio::join!(connect(&server.address, options()), server.welcome(vec![server.peer()])));
+}

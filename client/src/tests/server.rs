@@ -1,6 +1,7 @@
 //! A node of few words: accepts real connections on loopback and says what a test tells it to.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 
 use leasehold_core::wire::{
     self, ClientHello, ClientItem, Frame, NodeItem, Topology, VERSIONS, Welcome,
@@ -25,7 +26,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn new(id: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(Ipv4Addr::LOCALHOST.into(), id).await
+    }
+
+    pub(super) async fn at(host: IpAddr, id: u64) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         Self { id: NodeId(id), address, listener }
     }

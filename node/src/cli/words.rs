@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_client::{Doubt, Error, Reason, Refusal};
+use leasehold_client::{Doubt, Error, Fault, Reason, Refusal};
 
 use super::meant::Action;
 
@@ -144,6 +144,10 @@ fn known(action: &Action, error: &Error) -> String {
             "Name nodes of one cluster only with --endpoints (or LEASEHOLD_ENDPOINTS).".to_owned()
         }
         Error::TimedOut => "Wait longer, or try again.".to_owned(),
+        Error::Invalid(Fault::TokenInTheClear) => {
+            "Give the authority of the nodes' certificates with --cacert, or --insecure if the network is to be trusted."
+                .to_owned()
+        }
         Error::Invalid(_) => String::new(),
     }
 }

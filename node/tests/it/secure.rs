@@ -1,5 +1,7 @@
 //! Who gets in, who does not, and who may do what: processes with certificates and tokens.
 
+use std::time::Duration;
+
 use leasehold_client::{Address, Client, Error, Message, Options, SendError, Tls};
 
 use super::binary::{Endpoints, Said, Server, free_ports, write};
@@ -77,6 +79,68 @@ async fn mail_goes_to_names_that_one_may_read() {
     }
     watcher.send("printer", "hello").await.unwrap();
     assert!(matches!(printer.recv().await, Ok(Some(Message::Info(body))) if &body[..] == b"hello"));
+}
+
+/// A client that lives goes on with another token; calls with the old one end at once, and not when their time is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_withdrawn_ends_calls_at_once_and_another_takes_its_place() {
+    let trio = Trio::in_the_clear();
+    let servers = trio.found();
+    // Longer than a test waits.
+    let options = Options::new().token(trio.secret("ci")).timeout(Duration::from_secs(3_600));
+    let client = Client::connect(trio.clients().to_vec(), options).await.unwrap();
+    let guard = client.lock("ci/job").ttl(Duration::from_secs(50)).await.unwrap();
+    let waiting = {
+        let client = client.clone();
+        tokio::spawn(async move { client.wait_held("ci/other", Duration::from_secs(3_600)).await })
+    };
+    let file = trio.folder().join("tokens.toml");
+    let all = std::fs::read_to_string(&file).unwrap();
+    let ops = all.split("[[token]]").nth(1).unwrap();
+    std::fs::write(&file, format!("[[token]]{ops}")).unwrap();
+    for server in &servers {
+        signal(server.id(), "HUP");
+    }
+    // Once at all three. Meanwhile it may be asked at another one.
+    let mut denied = client.read("ci/job").await;
+    while denied.is_ok() {
+        tokio::task::yield_now().await;
+        denied = client.read("ci/job").await;
+    }
+    assert!(matches!(denied, Err(Error::NotAllowed(_))), "{denied:?}");
+    let waited = waiting.await.unwrap();
+    assert!(matches!(waited, Err(Error::NotAllowed(_))), "{waited:?}");
+    client.set_token(trio.secret("ops"));
+    assert_eq!(client.read("ci/job").await.unwrap().unwrap().token, guard.token());
+    guard.extend(Duration::from_secs(50)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_speaks_something_else_is_told_apart() {
+    let (secret, open) = (Trio::new(), Trio::in_the_clear());
+    let _nodes = (secret.start("a"), open.start("a"));
+    let until = |said: &dyn Fn() -> String, words: &str| {
+        wait_for(words, || said().contains(words));
+    };
+    let get = |address: &str, flags: &[String]| {
+        let args = [words_of("get job"), flags.to_vec()].concat();
+        let said = Endpoints(address.into()).run(&args.iter().map(|a| &**a).collect::<Vec<_>>());
+        assert_eq!(said.code, 6, "{said:?}");
+        said.err
+    };
+    let trusting = ["--cacert".to_owned(), secret.path("certs/ca.pem")];
+    // In the clear to a node that wants TLS, to either of its ports.
+    until(&|| get(&secret.clients()[0], &[]), "the node wants TLS; give the authority");
+    until(&|| get(&secret.https()[0], &[]), "the node wants TLS; give the authority");
+    until(&|| secret.log("a"), "it speaks no TLS; has it been told whom to trust");
+    // And the other way round.
+    until(&|| get(&open.clients()[0], &trusting), "does this node speak TLS there");
+    until(&|| get(&open.https()[0], &trusting), "does this node speak TLS there");
+    // To the port for HTTP, with and without.
+    until(&|| get(&open.https()[0], &[]), "this is an HTTP port");
+    until(&|| get(&secret.https()[0], &trusting), "this is an HTTP port");
+    // To the port for other nodes.
+    until(&|| get(&open.peers()[0], &[]), "is this its port for clients");
 }
 
 #[test]
@@ -250,10 +314,7 @@ pub(crate) fn signal(process: u32, name: &str) {
 pub(crate) fn wait_for(what: &str, mut look: impl FnMut() -> bool) {
     let started = std::time::Instant::now();
     while !look() {
-        assert!(
-            started.elapsed() < std::time::Duration::from_secs(60),
-            "waited in vain for {what}"
-        );
+        assert!(started.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
         std::thread::yield_now();
     }
 }

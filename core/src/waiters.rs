@@ -121,10 +121,12 @@ impl Waiters {
         self.rooms.iter().map(|(_, room)| room.key.clone()).collect()
     }
 
-    /// Takes one whose time is up.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<Ticket> {
+    /// Takes one whose time is up, with its key and whether it waited for that to be held.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Ticket, Key, bool)> {
         let slot = self.timers.pop(now)?;
-        self.remove(slot)
+        let waiter = self.waiters.get(slot)?;
+        let (key, held) = (self.rooms[waiter.room].key.clone(), waiter.held);
+        Some((self.remove(slot)?, key, held))
     }
 
     /// Takes one whose caller is gone. Whether it was here.
@@ -213,7 +215,8 @@ mod tests {
         assert_eq!(shown[3].left, Span::from_secs(3));
         assert_eq!(waiters.waiting(now, b"b").count(), 0);
         assert_eq!(waiters.wake(b"a", true), [1, 3, 5].map(Ticket));
-        assert_eq!(waiters.pop(NOW.after(Span::from_secs(9))), Some(Ticket(2)));
+        let expired = waiters.pop(NOW.after(Span::from_secs(9)));
+        assert_eq!(expired, Some((Ticket(2), "a".into(), false)));
     }
 
     #[test]

@@ -61,6 +61,7 @@ mod stream;
 mod task;
 mod tls;
 pub mod trouble;
+mod validity;
 mod watch;
 
 pub use cluster::{Dev, DevError, DevOptions, dev};

@@ -160,7 +160,11 @@ impl Server {
     ///
     /// Why not.
     pub fn check(config: &Config) -> Result<(), SecureError> {
-        Secure::load(config, &Arc::default()).map(drop)
+        let secure = Secure::load(config, &Arc::default())?;
+        for warning in secure.warnings() {
+            warn!("{warning}");
+        }
+        Ok(())
     }
 
     /// Starts the node of this configuration on these listeners. Without a data directory the node file is kept in

@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::driver::Measured;
 use crate::metrics::{Ending, Op, Times};
 use crate::names;
+use crate::validity::Validity;
 
 /// What the text is.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,9 +27,17 @@ const MICROS: f64 = 1e6;
 const PARTS: f64 = 1e3;
 
 /// All of it, as text.
-pub(super) fn text(counters: &Arc<Counters>, measured: Measured) -> Result<String, fmt::Error> {
+pub(super) fn text(
+    counters: &Arc<Counters>,
+    measured: Measured,
+    validities: Vec<Validity>,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("leasehold");
-    registry.register_collector(Box::new(Page { counters: Arc::clone(counters), measured }));
+    registry.register_collector(Box::new(Page {
+        counters: Arc::clone(counters),
+        measured,
+        validities,
+    }));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -39,6 +48,7 @@ pub(super) fn text(counters: &Arc<Counters>, measured: Measured) -> Result<Strin
 struct Page {
     counters: Arc<Counters>,
     measured: Measured,
+    validities: Vec<Validity>,
 }
 
 impl Collector for Page {
@@ -49,7 +59,8 @@ impl Collector for Page {
         self.state(&mut out)?;
         self.peers(&mut out)?;
         self.connections(&mut out)?;
-        self.clocks(&mut out)
+        self.clocks(&mut out)?;
+        self.certificates(&mut out)
     }
 }
 
@@ -248,6 +259,25 @@ impl Page {
         Ok(())
     }
 
+    fn certificates(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        out.gauges(
+            "certificate_begin_timestamp_seconds",
+            "Since when all certificates are good that the file of a key of [tls] holds",
+            |each| {
+                let mut all = self.validities.iter();
+                all.try_for_each(|it| each(&[("file", it.key)], timestamp(it.begin)))
+            },
+        )?;
+        out.gauges(
+            "certificate_end_timestamp_seconds",
+            "Until when all certificates are good that the file of a key of [tls] holds",
+            |each| {
+                let mut all = self.validities.iter();
+                all.try_for_each(|it| each(&[("file", it.key)], timestamp(it.end)))
+            },
+        )
+    }
+
     fn clocks(&self, out: &mut Out<'_, '_>) -> fmt::Result {
         let counters = &self.counters;
         let pauses = "Times that this process stood still for more than a second";
@@ -273,6 +303,11 @@ const STANDINGS: [Standing; 7] = [
 #[expect(clippy::cast_precision_loss, reason = "a float is what the format has")]
 fn whole(count: u64) -> f64 {
     count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a float is what the format has")]
+fn timestamp(seconds: i64) -> f64 {
+    seconds as f64
 }
 
 fn seconds(micros: u64) -> f64 {

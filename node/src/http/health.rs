@@ -79,7 +79,8 @@ pub(super) async fn metrics(Extension(caller): Extension<Caller>) -> Response {
     let Some(measured) = measure(context).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, stuck()).into_response();
     };
-    match exposition::text(&context.clients.counters, measured) {
+    let validities = context.clients.secure.validities();
+    match exposition::text(&context.clients.counters, measured, validities) {
         Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

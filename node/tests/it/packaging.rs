@@ -106,6 +106,120 @@ fn the_configuration_of_the_manifests_is_one() {
     }
 }
 
+/// What the manual says of secrets makes what the manifests want, for each pod and for the founding.
+#[test]
+fn the_secrets_of_the_manifests_are_made_as_the_manual_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let operations = read("docs/operations.md");
+    let section = operations.split_once("\n## Secrets for Kubernetes\n").unwrap().1;
+    let script = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    let ours: String = script
+        .lines()
+        .filter(|line| line.starts_with("leasehold "))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    assert_eq!(ours.lines().count(), 3, "{ours}");
+    let ran = Command::new("sh")
+        .args([
+            "-ec",
+            &format!("leasehold() {{ {} \"$@\"; }}\n{ours}", env!("CARGO_BIN_EXE_leasehold")),
+        ])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    // Each key of a secret, from the file that the manual takes.
+    for file in
+        ["certs/ca.pem", "certs/node.pem", "certs/node.key", "tokens.toml", "token=ops.token"]
+    {
+        assert!(script.contains(&format!("--from-file={file}")), "{file}");
+    }
+    let at = |path: &str| folder.path().join(path).display().to_string();
+    let manifests = read("packaging/kubernetes/leasehold.yaml")
+        .replace("/etc/leasehold/tls/", &at("certs/"))
+        .replace("/etc/leasehold/auth/", &at(""));
+    let start = manifests.split_once("  node.toml: |\n").unwrap().1;
+    let lines = start.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    let text: String = lines.map(|line| format!("{}\n", line.trim_start())).collect();
+    let path = write(folder.path(), "node.toml", &text);
+    for pod in ["leasehold-0", "leasehold-1", "leasehold-2"] {
+        let advertised = |port: u16| format!("{pod}.leasehold-peers:{port}");
+        let checked = Command::new(env!("CARGO_BIN_EXE_leasehold"))
+            .args(["node", "--config", &path, "--check"])
+            .env("LEASEHOLD__NODE__NAME", pod)
+            .env("LEASEHOLD__ADVERTISE__CLIENT", advertised(7400))
+            .env("LEASEHOLD__ADVERTISE__PEER", advertised(7401))
+            .env("LEASEHOLD__ADVERTISE__HTTP", advertised(7402))
+            .output()
+            .unwrap();
+        assert!(checked.status.success(), "{pod}: {checked:?}");
+    }
+    // The founding finds its authority and its token, and nobody here.
+    let init = read("packaging/kubernetes/init.yaml");
+    let value = |name: &str| {
+        let after = init.split_once(&format!("- name: {name}\n")).unwrap().1;
+        after.lines().next().unwrap().trim().strip_prefix("value: ").unwrap().to_owned()
+    };
+    let args = init.split_once("args: ").unwrap().1.lines().next().unwrap();
+    let args: Vec<String> = serde_json::from_str(args).unwrap();
+    assert_eq!(value("LEASEHOLD_ENDPOINTS").split(',').count(), 3);
+    let ran = Command::new(env!("CARGO_BIN_EXE_leasehold"))
+        .args(args)
+        .env("LEASEHOLD_ENDPOINTS", "127.0.0.1:1")
+        .env(
+            "LEASEHOLD_CACERT",
+            value("LEASEHOLD_CACERT").replace("/etc/leasehold/tls", &at("certs")),
+        )
+        .env(
+            "LEASEHOLD_TOKEN_FILE",
+            value("LEASEHOLD_TOKEN_FILE").replace("/etc/leasehold/ops/token", &at("ops.token")),
+        )
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(6), "{ran:?}");
+}
+
+/// The node's own user reads copies of files that are root's, where the unit says that they are.
+#[test]
+fn the_unit_hands_the_node_its_secrets() {
+    let (folder, unit) =
+        (tempfile::tempdir().unwrap(), read("packaging/systemd/leasehold.service"));
+    let at = |path: &str| folder.path().join(path).display().to_string();
+    let made = Command::new("sh")
+        .args(["-ec", "\"$0\" certs --out . --node node && \"$0\" token ops --allow admin --secret ops > tokens.toml"])
+        .arg(env!("CARGO_BIN_EXE_leasehold"))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    // As systemd does: each file under its name, in a folder of its own.
+    fs::create_dir(folder.path().join("credentials")).unwrap();
+    for line in unit.lines().filter_map(|line| line.strip_prefix("LoadCredential=")) {
+        let (name, source) = line.split_once(':').unwrap();
+        let source = source.strip_prefix("/etc/leasehold/").unwrap();
+        fs::copy(at(source), at(&format!("credentials/{name}"))).unwrap();
+        fs::remove_file(at(source)).unwrap();
+    }
+    let config = "[node]\nname = 'node'\ndata_dir = '/var/lib/leasehold'\n\
+                  [cluster]\nmasters = ['node=node.example:7401']\n\
+                  [listen]\nclient = '0.0.0.0:7400'\npeer = '0.0.0.0:7401'\n\
+                  [advertise]\nclient = 'node.example:7400'\npeer = 'node.example:7401'\n";
+    let path = write(folder.path(), "node.toml", config);
+    let environment =
+        unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    let environment: Vec<(&str, String)> =
+        environment.map(|(name, value)| (name, value.replace("%d", &at("credentials")))).collect();
+    assert!(unit.contains("DynamicUser=yes") && environment.len() == 4, "{environment:?}");
+    // Beyond loopback it takes all of them.
+    let check = |environment: Vec<(&str, String)>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        command.args(["node", "--config", &path, "--check"]).envs(environment).output().unwrap()
+    };
+    let checked = check(environment.clone());
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(!check(Vec::new()).status.success());
+}
+
 /// As systemd would: a socket that is told, and a watchdog that wants to hear.
 #[test]
 fn the_service_manager_is_told_that_the_node_runs_works_and_stops() {

@@ -25,6 +25,7 @@ mod clients;
 pub mod clock;
 mod cluster;
 pub mod config;
+mod copies;
 pub mod counters;
 mod desk;
 #[cfg(madsim)]

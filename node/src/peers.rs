@@ -6,6 +6,7 @@
 //!
 //! Whoever dials is met on the [`porch`](crate::porch), those first at whose address a node was found before.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use crate::amending::Knocks;
 use crate::clock::Clock;
+use crate::copies::Copies;
 use crate::counters::Counters;
 use crate::driver::Control;
 use crate::handshake::{Identity, Known};
@@ -42,6 +44,8 @@ const HELLO: usize = 16 << 10;
 const STALL: Span = Span::from_secs(2);
 /// An accepted connection on which nothing comes for so long is closed; a living peer beats ten times a second.
 const SILENCE: Span = Span::from_secs(10);
+/// How often a connection says that its node is heard, to those who look for copies of it.
+const TELL: Span = Span::from_millis(500);
 /// Accepted connections of nodes at a time. A cluster needs one for each other node, and some for reconnects.
 const CONNECTIONS: usize = 256;
 /// Accepted connections that have not said yet whose they are.
@@ -65,6 +69,7 @@ pub(crate) struct Context {
     pub(crate) secure: Arc<Secure>,
     pub(crate) knocks: Mutex<Knocks>,
     pub(crate) refusals: Mutex<Refusals>,
+    pub(crate) copies: Mutex<Copies>,
     pub(crate) control: mpsc::Sender<Control>,
     pub(crate) arrivals: mpsc::Sender<PeerArrival>,
     pub(crate) counters: Arc<Counters>,
@@ -94,6 +99,7 @@ impl Context {
             secure,
             knocks: Mutex::default(),
             refusals: Mutex::default(),
+            copies: Mutex::default(),
             control,
             arrivals,
             counters,
@@ -111,6 +117,13 @@ impl Context {
     /// Who was refused lately only for being no member.
     pub(crate) fn knocks(&self) -> MutexGuard<'_, Knocks> {
         self.knocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node was heard, from this address or at it. Why it gets no link, if another one has its data directory, too.
+    fn heard(&self, hello: &PeerHello, address: IpAddr) -> Option<String> {
+        let place = format!("{} (from {address})", hello.member.peer);
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.heard(self.clock.now(), hello, &place)
     }
 
     /// Who refused this node lately.
@@ -196,6 +209,7 @@ async fn meet(
 /// A node that was let in.
 struct Welcomed {
     stream: Stream,
+    from: IpAddr,
     /// What it said after its hello.
     intake: Intake,
     hello: PeerHello,
@@ -203,13 +217,20 @@ struct Welcomed {
 
 /// One accepted connection, from its hello to its end.
 async fn receive(context: &Context, welcomed: Welcomed) -> Result<(), String> {
-    let Welcomed { mut stream, mut intake, hello } = welcomed;
-    let (from, name, cluster) = (hello.member.id, hello.member.name, hello.cluster);
+    let Welcomed { mut stream, from: address, mut intake, hello } = welcomed;
+    let (from, name, cluster) = (hello.member.id, hello.member.name.clone(), hello.cluster);
     debug!(peer = name, "a peer connected");
     // One timer that is looked at when it is over: setting one for each read would cost as much as the read.
     let mut heard = context.clock.now();
     let mut silent = pin!(context.clock.sleep_until(heard.after(SILENCE)));
+    let mut told = heard;
     loop {
+        if heard.since(told) >= TELL {
+            told = heard;
+            if let Some(reason) = context.heard(&hello, address) {
+                return Err(refuse(context, &mut stream, reason).await);
+            }
+        }
         let mut items = Vec::new();
         intake.items(&mut items).map_err(|malformed| {
             context.counters.malformed.add(1);
@@ -279,11 +300,14 @@ async fn welcome(context: &Context, stream: TcpStream) -> Result<Welcomed, Strin
         );
         return Err(refuse(context, &mut stream, reason).await);
     }
+    if let Some(reason) = context.heard(&hello, from) {
+        return Err(refuse(context, &mut stream, reason).await);
+    }
     match context.judge(&hello, None) {
         Ok(_) => {
             let mine = context.identity().hello();
             say(&mut stream, &PeerItem::Hello(mine)).await?;
-            Ok(Welcomed { stream, intake, hello })
+            Ok(Welcomed { stream, from, intake, hello })
         }
         Err(reason) => Err(refuse(context, &mut stream, reason).await),
     }

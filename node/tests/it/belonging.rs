@@ -2,9 +2,11 @@
 
 use leasehold_node::{Dev, DevOptions, dev};
 
-use super::binary::Endpoints;
+use super::binary::{Endpoints, free_ports, write};
+use super::raw::until;
 use super::secure::wait_for;
-use super::trio::{Trio, standing};
+use super::trio::{TIMING, Trio, standing};
+use super::web::Web;
 
 const ONE: DevOptions = DevOptions { masters: 1, replicas: 0, port: 0 };
 
@@ -59,4 +61,43 @@ async fn a_node_without_a_cluster_among_the_endpoints_costs_no_operation() {
     trio.expect(0, "ops", "members replace c");
     trio.until("status", |said| standing(said, "c").as_deref() == Some("active"));
     assert_eq!(web.get("/readyz").await.status, 200);
+}
+
+/// Two processes that vote in one name: both get no link, and all are told why, until one of them is stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copied_data_directory_is_named_by_everybody() {
+    let trio = Trio::new();
+    let _servers = trio.found();
+    let ports = free_ports(3);
+    let here = |port: usize| format!("127.0.0.1:{}", ports[port]);
+    let copied = "data_dir = '".to_owned() + &trio.path("copied") + "'";
+    let text = trio.text("c", &here(0), &here(1), "", TIMING);
+    let text = text
+        .replace(&format!("data_dir = '{}'", trio.path("data-c")), &copied)
+        .replace(&format!("http = '{}'", trio.https()[2]), &format!("http = '{}'", here(2)));
+    assert!(text.contains(&copied) && text.contains(&here(2)), "{text}");
+    write(trio.folder(), "copy.toml", &text);
+    std::fs::create_dir(trio.folder().join("copied")).unwrap();
+    std::fs::copy(trio.path("data-c/node"), trio.path("copied/node")).unwrap();
+    let copy = trio.start("copy");
+    let words = "the data directory of `c`";
+    for log in ["a", "b", "c", "copy"] {
+        wait_for(log, || trio.log(log).contains(words) && trio.log(log).contains("in use twice"));
+    }
+    let mut original = trio.web(2, "ops").await;
+    let address = here(2).parse().unwrap();
+    let mut copied = Web::connect_tls(address, "c", &trio.path("certs/ca.pem")).await;
+    for web in [&mut original, &mut copied] {
+        until("it says so", async || {
+            let ready = web.get("/readyz?verbose").await;
+            (ready.status == 503 && ready.text.contains("in use twice")).then_some(())
+        })
+        .await;
+    }
+    // The others go on without either, and with the one that is left.
+    trio.expect(0, "ops", "lock job me --ttl 1s");
+    assert!(trio.expect(0, "ops", "status").out.contains("in use twice"));
+    copy.kill();
+    until("it votes again", async || (original.get("/readyz").await.status == 200).then_some(()))
+        .await;
 }

@@ -35,6 +35,7 @@ use crate::quiet::Quiet;
 use crate::refusals::Refusals;
 use crate::secure::Secure;
 use crate::stream::{self, Stream};
+use crate::tls;
 
 /// Connecting, TLS and the hellos take no longer.
 const HANDSHAKE: Span = Span::from_secs(4);
@@ -276,7 +277,7 @@ async fn welcome(context: &Context, stream: TcpStream) -> Result<Welcomed, Strin
         Some(tls) => {
             let (stream, shown) = tls.accept_peer(stream).await.map_err(|error| {
                 context.counters.handshakes_refused.add(1);
-                format!("{from} is no node of this cluster: {error}")
+                format!("{from} is no node of this cluster: {}", tls::words_of_peers(&error))
             })?;
             (stream, Some(shown))
         }
@@ -354,6 +355,7 @@ async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, 
             None => Stream::Plain(stream),
             Some(tls) => tls.connect_peer(stream, &peer.name).await.map_err(|error| {
                 context.counters.handshakes_refused.add(1);
+                let error = tls::words_of_peers(&error);
                 format!("what answers there is not `{}`: {error}", peer.name)
             })?,
         };
@@ -451,6 +453,12 @@ async fn first(
     intake: &mut Intake,
 ) -> Result<PeerItem, String> {
     loop {
+        if intake.is_tls() {
+            context.counters.handshakes_refused.add(1);
+            return Err("the other end speaks TLS, and this node has no certificate; a cluster has [tls] at all nodes, \
+                        or at none"
+                .into());
+        }
         match intake.item() {
             Ok(Some(item)) => return Ok(item),
             Ok(None) if intake.pending() <= HELLO => {}

@@ -81,10 +81,27 @@ impl Shown {
     }
 }
 
-/// Why a handshake came to nothing, in words for the log.
-pub(crate) fn words(error: &io::Error) -> String {
+/// Whether the other end does not even speak TLS.
+pub(crate) fn is_other_language(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    if matches!(inner, Some(Error::InvalidMessage(_))) {
+    matches!(inner, Some(Error::InvalidMessage(_)))
+}
+
+/// Why a handshake of two nodes came to nothing, in words for the log.
+pub(crate) fn words_of_peers(error: &io::Error) -> String {
+    if is_other_language(error) {
+        "it speaks no TLS, and this node does; a cluster has [tls] at all nodes, or at none".into()
+    } else if error.kind() == io::ErrorKind::UnexpectedEof {
+        "it closed the connection; does it speak TLS? A cluster has [tls] at all nodes, or at none"
+            .into()
+    } else {
+        error.to_string()
+    }
+}
+
+/// Why a handshake of a client came to nothing, in words for the log.
+pub(crate) fn words(error: &io::Error) -> String {
+    if is_other_language(error) {
         "it speaks no TLS; has it been told whom to trust (--cacert)?".into()
     } else {
         format!("no TLS: {error}")

@@ -260,6 +260,27 @@ async fn a_peer_that_shows_the_certificate_of_another_gets_no_link() {
     }
 }
 
+/// A cluster has [tls] at all nodes, or at none: both ends say what the matter is.
+#[test]
+fn a_node_in_the_clear_and_one_with_tls_tell_each_other_apart() {
+    let trio = Trio::new();
+    let path = trio.path("b.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = text.split_once("[tls]\n").unwrap();
+    let (_, after) = after.split_once("\n\n").unwrap();
+    std::fs::write(&path, format!("{before}{after}")).unwrap();
+    let (_a, _b) = (trio.start("a"), trio.start("b"));
+    let dialled = "what answers there is not `b`: it closed the connection; does it speak TLS?";
+    let accepted = "is no node of this cluster: it speaks no TLS, and this node does";
+    wait_for(dialled, || trio.log("a").contains(dialled));
+    wait_for(accepted, || trio.log("a").contains(accepted));
+    let words = "the other end speaks TLS, and this node has no certificate";
+    wait_for("dialled", || trio.log("b").contains(&format!("no link: {words}")));
+    wait_for("accepted", || {
+        trio.log("b").contains(&format!("a connection of a peer ended: {words}"))
+    });
+}
+
 /// Certificates for a node, by an authority of its own: from when until when, and for which name.
 fn certify(trio: &Trio, name: &str, from: i32, until: i32) {
     let key = KeyPair::generate().unwrap();

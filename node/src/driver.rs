@@ -18,7 +18,8 @@ use std::sync::Arc;
 use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
 use leasehold_core::{
     Body, ClusterId, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Limit, Mark, Member,
-    Message, Node, NodeId, NotDone, Outcome, Page, Request, Settings, Span, Status, Tally, Ticket,
+    Message, Node, NodeId, NotDone, Outcome, Page, Request, Settings, Span, Standing, Status,
+    Tally, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -124,6 +125,8 @@ pub(crate) struct Driver {
     parts: Parts,
     effects: Effects,
     topology: Topology,
+    /// What the log last said that this node is.
+    standing: Option<Standing>,
     /// Whether the topology should be looked at again.
     stale: bool,
     /// Pages that this batch may still make.
@@ -155,6 +158,7 @@ impl Driver {
             parts,
             effects,
             topology,
+            standing: None,
             stale: true,
             pages,
             watches,
@@ -264,10 +268,7 @@ impl Driver {
                             self.handle(now, Input::Persisted(mark));
                         }
                     }
-                    Effect::Event(Event::Standing(standing)) => {
-                        info!(?standing, "this node's standing");
-                        self.stale = true;
-                    }
+                    Effect::Event(Event::Standing(_)) => self.stale = true,
                     Effect::Event(Event::Configured(epoch)) => self.configured(now, epoch),
                     Effect::Event(Event::ClockRate { peer, ppm, off: true }) => {
                         warn!(?peer, ppm, "a peer's clock runs more than half of the bound off");

@@ -47,6 +47,7 @@ mod lobby;
 mod meter;
 pub mod metrics;
 pub mod names;
+mod obstacles;
 mod origin;
 mod outbox;
 mod peers;

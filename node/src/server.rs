@@ -403,7 +403,13 @@ fn keep(
     let dir = DataDir::open(path).map_err(StartError::File)?;
     let file = dir.load(&config.name, fresh).map_err(StartError::File)?;
     let (dir, pending) = (Arc::new(dir), Arc::new(Pending::default()));
-    let work = keeper::run(dir, Arc::clone(&pending), driver.clone(), clock, Arc::clone(counters));
+    let work = keeper::run(
+        (dir, file.clone()),
+        Arc::clone(&pending),
+        driver.clone(),
+        clock,
+        Arc::clone(counters),
+    );
     Ok((file, Keeper::Disk(pending), Some(Task::start(work))))
 }
 

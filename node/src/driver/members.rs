@@ -3,7 +3,7 @@
 use leasehold_core::wire::{NodeItem, Topology};
 use leasehold_core::{
     Amendment, Config, Epoch, Input, Instant, Member, NodeId, NotDone, Outcome, Peer, Request,
-    Span, Standing, Status, Ticket,
+    Span, Standing, Status, Ticket, Trouble,
 };
 use tracing::{debug, info};
 
@@ -11,7 +11,7 @@ use super::Driver;
 use crate::amending::{Members, Unclear, Wanted, work_out};
 use crate::founding::Ready;
 use crate::handshake::Known;
-use crate::trouble;
+use crate::{duration, names, trouble};
 
 impl Driver {
     /// Somebody wants a new cluster.
@@ -65,7 +65,11 @@ impl Driver {
     pub(super) fn status(&self, now: Instant) -> Status {
         let mut status = self.parts.core.status(now);
         status.id = self.parts.peers.identity().member.id;
-        status.troubles = trouble::lately(now);
+        status.troubles = self.parts.counters.obstacles.troubles(now);
+        let logged = trouble::lately(now);
+        let lasting = status.troubles.clone();
+        let over = |said: &Trouble| lasting.iter().all(|trouble| trouble.words != said.words);
+        status.troubles.extend(logged.into_iter().filter(over));
         let fresh = status.standing == Standing::Fresh;
         if fresh && self.parts.peers.refusals().cluster(now).is_some() {
             // There is a cluster, whose members take it for a stranger.
@@ -98,6 +102,8 @@ impl Driver {
     /// Tells clients, handshakes and links who the members are, if that changed.
     pub(super) fn look_around(&mut self, now: Instant) {
         let status = self.status(now);
+        self.parts.counters.obstacles.see(now, &status);
+        self.tell_standing(&status);
         let Status { id, cluster, epoch, members, standing, .. } = status;
         self.parts.desk.set_stranger(cluster.is_none() && standing == Standing::Outside);
         let topology = Topology { cluster, node: id, epoch, members };
@@ -107,6 +113,29 @@ impl Driver {
         self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
         self.topology = topology;
         self.introduce();
+    }
+
+    /// Logs what this node is, and what it waits for, when that is something else than before.
+    fn tell_standing(&mut self, status: &Status) {
+        if self.standing.replace(status.standing) == Some(status.standing) {
+            return;
+        }
+        let words = match status.standing {
+            Standing::Fresh => {
+                "belongs to no cluster, and waits for `leasehold init` or to be taken in"
+            }
+            Standing::Joining => "takes over what the other masters know before it votes",
+            Standing::Active => "votes",
+            Standing::Replica => "learns, and has no vote",
+            Standing::Draining => "passes its keys on, and votes until it ends",
+            Standing::Outside => "is no member of a cluster",
+            Standing::Unknown => "knows of no cluster",
+        };
+        let left = status.active_in.map(|left| {
+            let seconds = left.as_micros().div_ceil(1_000_000);
+            format!("; votes in {} in any case", duration::show(Span::from_secs(seconds)))
+        });
+        info!("{}: {words}{}", names::of_standing(status.standing), left.unwrap_or_default());
     }
 
     /// Tells handshakes and links whom to expect: the members and their guests, or whom the configuration file names.

@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::driver::Measured;
 use crate::metrics::{Ending, Op, Times};
 use crate::names;
+use crate::obstacles::Quorum;
 use crate::validity::Validity;
 
 /// What the text is.
@@ -149,6 +150,12 @@ impl Page {
         ] {
             out.gauge(name, help, whole(value))?;
         }
+        let reached = Quorum::of(status).is_reached();
+        let help = "1 while a quorum of the masters votes and is reached by this node";
+        out.gauge("quorum_reached", help, if reached { 1.0 } else { 0.0 })?;
+        let failing = self.counters.obstacles.disk().is_some();
+        let help = "1 while the node file cannot be written";
+        out.gauge("node_file_failing", help, if failing { 1.0 } else { 0.0 })?;
         out.gauge(
             "uptime_seconds",
             "How long this node has been running",

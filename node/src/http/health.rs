@@ -15,6 +15,7 @@ use super::caller::Caller;
 use super::exposition;
 use crate::driver::{Control, Measured};
 use crate::names;
+use crate::obstacles::Quorum;
 
 /// A driver that does not answer for so long is stuck.
 const STUCK: Span = Span::from_secs(5);
@@ -41,7 +42,8 @@ pub(super) async fn livez(Extension(caller): Extension<Caller>) -> Response {
 
 /// Says whether the node should be asked
 ///
-/// It should while it votes, or learns as a replica, and reaches a quorum of masters. With `verbose` it says why not.
+/// It should while it votes, or learns as a replica, reaches a quorum of masters, and can write to its data
+/// directory. With `verbose` it says why not.
 #[utoipa::path(get, path = "/readyz", tag = "health", params(Verbosely), responses(
     (status = 200, description = "It should.", body = String),
     (status = 503, description = "It should not.", body = String)))]
@@ -51,7 +53,8 @@ pub(super) async fn readyz(Extension(caller): Extension<Caller>, request: Reques
     let Some(Measured { status, refusals, .. }) = measure(caller.context()).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, stuck()).into_response();
     };
-    let checks = checks(&status);
+    let disk = caller.context().clients.counters.obstacles.disk();
+    let checks = checks(&status, disk);
     let ready = checks.iter().all(|check| check.passed);
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut text = String::new();
@@ -108,7 +111,7 @@ struct Check {
 }
 
 /// Everything that must hold.
-fn checks(status: &Status) -> [Check; 2] {
+fn checks(status: &Status, disk: Option<String>) -> [Check; 3] {
     let standing = names::of_standing(status.standing);
     let (serves, why) = match status.standing {
         Standing::Active => (true, "it votes"),
@@ -128,30 +131,12 @@ fn checks(status: &Status) -> [Check; 2] {
         Standing::Unknown => (false, "it knows of no cluster yet"),
     };
     let left = status.active_in.map(|left| format!(", {left} to go")).unwrap_or_default();
-    let masters: Vec<_> = status.members.iter().filter(|peer| peer.master).collect();
-    let votes = |standing: Standing| match standing {
-        Standing::Active | Standing::Draining => true,
-        Standing::Unknown
-        | Standing::Fresh
-        | Standing::Joining
-        | Standing::Replica
-        | Standing::Outside => false,
-    };
-    let reached = masters.iter().filter(|peer| {
-        let own = peer.member.id == status.id;
-        if own { votes(status.standing) } else { peer.up && votes(peer.standing) }
-    });
-    let (reached, quorum) = (reached.count(), masters.len() / 2 + 1);
+    let quorum = Quorum::of(status);
+    let works = || "the node file is written, or tried every five seconds".to_owned();
     [
         Check { name: "state", passed: serves, words: format!("{standing}: {why}{left}") },
-        Check {
-            name: "quorum",
-            passed: reached >= quorum,
-            words: format!(
-                "{reached} of {} masters vote and are reached, {quorum} are needed",
-                masters.len()
-            ),
-        },
+        Check { name: "quorum", passed: quorum.is_reached(), words: quorum.to_string() },
+        Check { name: "disk", passed: disk.is_none(), words: disk.unwrap_or_else(works) },
     ]
 }
 
@@ -171,25 +156,28 @@ mod tests {
         Status { id: NodeId(1), standing, members: members.collect(), ..Status::default() }
     }
 
-    fn passed(status: &Status) -> [bool; 2] {
-        checks(status).map(|check| check.passed)
+    fn passed(status: &Status) -> [bool; 3] {
+        checks(status, None).map(|check| check.passed)
     }
 
     #[test]
     fn ready_is_who_serves_and_reaches_a_quorum() {
         use Standing::{Active, Draining, Fresh, Joining, Outside, Replica, Unknown};
         let fine = [(true, Active), (false, Active)];
-        assert_eq!(passed(&status(Active, fine)), [true, true]);
-        assert_eq!(passed(&status(Active, [(false, Active); 2])), [true, false]);
-        assert_eq!(passed(&status(Active, [(true, Joining); 2])), [true, false]);
+        assert_eq!(passed(&status(Active, fine)), [true, true, true]);
+        assert_eq!(passed(&status(Active, [(false, Active); 2])), [true, false, true]);
+        assert_eq!(passed(&status(Active, [(true, Joining); 2])), [true, false, true]);
         // One that drains still votes.
-        assert_eq!(passed(&status(Active, [(true, Draining), (false, Active)])), [true, true]);
-        assert_eq!(passed(&status(Joining, [(true, Active); 2])), [false, true]);
+        assert_eq!(
+            passed(&status(Active, [(true, Draining), (false, Active)])),
+            [true, true, true]
+        );
+        assert_eq!(passed(&status(Joining, [(true, Active); 2])), [false, true, true]);
         for standing in [Unknown, Fresh, Outside, Draining] {
             assert!(!passed(&status(standing, [(true, Active); 2]))[0], "{standing:?}");
         }
         let mut replica = status(Replica, [(true, Active); 2]);
         replica.members[0].master = false;
-        assert_eq!(passed(&replica), [true, true]);
+        assert_eq!(passed(&replica), [true, true, true]);
     }
 }

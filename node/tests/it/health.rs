@@ -130,3 +130,109 @@ async fn metrics_have_their_names_and_count() {
     assert!(!page.contains("job"), "{page}");
     cluster.shutdown().await;
 }
+
+/// A node of its own, with a data directory, that votes. Its file is written at once after the first 503.
+struct Kept {
+    folder: tempfile::TempDir,
+    node: leasehold_node::Running,
+    web: Web,
+}
+
+impl Kept {
+    async fn voting() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config("a", &[("a", "127.0.0.1:0".to_owned())]);
+        config.listen.http = Some("127.0.0.1:0".into());
+        config.data_dir = Some(folder.path().join("data"));
+        let bound = Listeners::bind("127.0.0.1:0", "127.0.0.1:0").await.unwrap();
+        let node = Server::start_on(config, bound.with_http("127.0.0.1:0").await.unwrap()).unwrap();
+        let web = Web::connect(node.http_addr().unwrap()).await;
+        node.init().await.unwrap();
+        let mut kept = Self { folder, node, web };
+        kept.ready().await;
+        kept
+    }
+
+    async fn ready(&mut self) {
+        let web = &mut self.web;
+        until("it is ready", async || (web.get("/readyz").await.status == 200).then_some(())).await;
+        assert_eq!(self.gauge().await, 0.0);
+        let status = self.node.status().await.unwrap();
+        let lasting = |words: &str| words.contains("data directory") && !words.contains("again");
+        assert!(
+            !status.troubles.first().is_some_and(|trouble| lasting(&trouble.words)),
+            "{status:?}"
+        );
+    }
+
+    /// Waits until it says that its disk is at fault, and returns what it says.
+    async fn failing(&mut self) -> String {
+        let web = &mut self.web;
+        let said = until("it is not ready", async || {
+            let answer = web.get("/readyz?verbose").await;
+            (answer.status == 503).then_some(answer.text)
+        })
+        .await;
+        assert!(said.contains("[-] disk: "), "{said}");
+        assert_eq!(self.gauge().await, 1.0);
+        let status = self.node.status().await.unwrap();
+        let first = &status.troubles.first().expect("a trouble").words;
+        assert!(first.contains("data directory"), "{status:?}");
+        assert_eq!(self.web.get("/livez").await.status, 200);
+        said
+    }
+
+    async fn gauge(&mut self) -> f64 {
+        let text = self.web.get("/metrics").await.text;
+        *samples(&text).get("leasehold_node_file_failing").unwrap_or(&-1.0)
+    }
+}
+
+/// Nothing has to be written: the directory is tried all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_that_is_gone_is_told_at_once_and_so_is_its_return() {
+    let mut kept = Kept::voting().await;
+    let (data, away) = (kept.folder.path().join("data"), kept.folder.path().join("away"));
+    std::fs::rename(&data, &away).unwrap();
+    let said = kept.failing().await;
+    assert!(said.contains("No such file or directory"), "{said}");
+    std::fs::rename(&away, &data).unwrap();
+    kept.ready().await;
+    kept.node.shutdown().await;
+}
+
+/// A pipe without a reader in the place of the file that is written next: opening it never returns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_does_not_answer_is_told_and_so_is_its_return() {
+    let mut kept = Kept::voting().await;
+    let next = kept.folder.path().join("data").join("node.next");
+    let made = std::process::Command::new("mkfifo").arg(&next).status().unwrap();
+    assert!(made.success());
+    let said = kept.failing().await;
+    assert!(said.contains("has not come back"), "{said}");
+    // With both ends open the write goes on and ends with an error, since a pipe cannot be synced. The next one finds a disk.
+    let both = std::fs::File::options().read(true).write(true).open(&next).unwrap();
+    std::fs::remove_file(&next).unwrap();
+    kept.ready().await;
+    drop(both);
+    kept.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quorum_that_is_lost_is_named_with_who_is_missing() {
+    let cluster = dev(DevOptions { masters: 2, replicas: 0, port: 0 }).await.unwrap();
+    let mut nodes = cluster.into_nodes();
+    let mut web = Web::connect(nodes[0].http_addr().unwrap()).await;
+    nodes.remove(1).shutdown().await;
+    let words = until("its status says so", async || {
+        let status = nodes[0].status().await?;
+        let first = status.troubles.into_iter().next()?.words;
+        first.starts_with("no quorum").then_some(first)
+    })
+    .await;
+    assert!(words.contains("1 of 2 masters") && words.contains("n1 (link down)"), "{words}");
+    let lost = web.get("/readyz?verbose").await.text;
+    assert!(lost.contains("missing: n1 (link down)"), "{lost}");
+    let page = web.get("/metrics").await.text;
+    assert_eq!(samples(&page).get("leasehold_quorum_reached"), Some(&0.0), "{page}");
+}

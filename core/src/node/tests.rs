@@ -502,22 +502,3 @@ fn a_peer_whose_clock_runs_wrong_is_reported_and_shown() {
         Some((8, Span::from_secs(90)))
     );
 }
-
-#[test]
-fn a_wait_whose_key_is_free_when_its_time_is_over_is_woken() {
-    // Timers are late by up to a tick, each by another part of it.
-    for shift in (0..2_048).step_by(64) {
-        let mut solo = Solo::alone(Limits::default());
-        solo.now = solo.now.after(Span::from_micros(shift));
-        solo.act("k", lock(1, "", 0));
-        let left = solo.node.holder(solo.now, b"k").map(|holder| holder.remaining).unwrap();
-        let patience = left.minus(Span::from_micros(500));
-        let wait = KeyRequest { patience, ..request("k", Action::WaitReleased) };
-        assert_eq!(solo.ask(Request::Key(wait)), None);
-        let ticket = Ticket(solo.last);
-        solo.now = solo.now.after(left);
-        solo.put(Input::Tick);
-        let told = solo.replies.get(&ticket);
-        assert!(told.is_none_or(|told| *told == Outcome::Woken(None)), "{shift}: {told:?}");
-    }
-}

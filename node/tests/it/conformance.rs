@@ -154,7 +154,7 @@ fn is(said: &Said, name: &str, role: &str, standing: &str) -> bool {
 }
 
 fn said(child: Child) -> Said {
-    Said::of(child.wait_with_output().unwrap())
+    Said::at_end(child, "the child")
 }
 
 fn votes(said: &Said) -> [u64; 3] {

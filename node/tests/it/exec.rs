@@ -1,9 +1,8 @@
 //! `leasehold exec` and `leasehold elect`: what becomes of a command, its signals and its key.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout};
+use std::process::Child;
 
-use super::binary::{Endpoints, Said};
+use super::binary::{Endpoints, Lines, Said};
 use super::secure::{signal, wait_for};
 use super::tour::dev;
 
@@ -14,13 +13,13 @@ const SHORT: [&str; 4] = ["--ttl", "1s", "--grace", "300ms"];
 /// An `exec` or `elect` in the background, whose command is ended with the test.
 struct Started {
     child: Option<Child>,
-    out: BufReader<ChildStdout>,
+    out: Lines,
 }
 
 impl Started {
     fn new(cluster: &Endpoints, args: &[&str]) -> Self {
         let mut child = cluster.spawn(args);
-        let out = BufReader::new(child.stdout.take().unwrap());
+        let out = Lines::of(child.stdout.take().unwrap());
         Self { child: Some(child), out }
     }
 
@@ -37,17 +36,19 @@ impl Started {
     }
 
     /// The next line of its standard output.
+    #[track_caller]
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        self.out.next("a line of the command").unwrap_or_default()
     }
 
     /// How it ended.
+    #[track_caller]
     fn said(mut self) -> Said {
         let mut out = String::new();
-        while self.out.read_line(&mut out).unwrap() > 0 {}
-        let mut said = Said::of(self.child.take().unwrap().wait_with_output().unwrap());
+        while let Some(line) = self.out.next("the end of what the command writes") {
+            out += &format!("{line}\n");
+        }
+        let mut said = Said::at_end(self.child.take().unwrap(), "exec or elect");
         said.out = out;
         said
     }

@@ -209,7 +209,7 @@ fn others(trio: &Trio, length: Span) -> tokio::task::JoinHandle<Value> {
     let args = words(&format!("--json {OTHERS} {}", duration::show(length)));
     let args = [args, trio.who("ops")].concat();
     let bench = trio.endpoints().spawn(&args.iter().map(|arg| &**arg).collect::<Vec<_>>());
-    tokio::task::spawn_blocking(move || Said::of(bench.wait_with_output().unwrap()).json())
+    tokio::task::spawn_blocking(move || Said::at_end(bench, "the bench").json())
 }
 
 fn figures(what: &str, measured: &Value) -> String {

@@ -166,7 +166,7 @@ fn tokens_and_certificates_change_without_a_restart() {
     }
     let args = |_| [words_of("get ci/job --timeout 5s"), trio.who("ci")].concat();
     trio.endpoints().until(args, |said| said.code == 5);
-    let waiter = Said::of(waiter.wait_with_output().unwrap());
+    let waiter = Said::at_end(waiter, "the waiter");
     assert_eq!(waiter.code, 5, "{waiter:?}");
     trio.expect(0, "ops", "get ci/job");
 

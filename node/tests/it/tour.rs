@@ -85,7 +85,7 @@ fn who_waits_is_let_in_when_the_key_is_released() {
         cluster.spawn(&["--json", "lock", "job", "you", "--wait", "4m", "--timeout", "4m"]);
     // Whether the release comes before it queues or after, it gets the key.
     cluster.expect(0, &["release", "job", "--token", &first.to_string()]);
-    let waited = Said::of(waiter.wait_with_output().unwrap());
+    let waited = Said::at_end(waiter, "the waiter");
     assert_eq!(waited.code, 0, "{waited:?}");
     assert!(waited.token() > first);
 }

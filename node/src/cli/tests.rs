@@ -392,3 +392,12 @@ lately at n1
     let none = Report::Nodes(vec![report(1, Err(Cause::TimedOut))]);
     assert_eq!(render("status", &Action::Status, Ok(none), &global("")).code, 6);
 }
+
+#[test]
+fn a_duration_that_is_shown_can_be_typed() {
+    for millis in [0, 7, 999, 1_000, 29_930, 59_990, 60_000, 299_000, 3_600_000, 93_780_000] {
+        let span = leasehold_core::Span::from_millis(millis);
+        let shown = words::time(span.into());
+        assert_eq!(leasehold_node::duration::parse(&shown), Ok(span), "{shown}");
+    }
+}

@@ -123,6 +123,29 @@ fn without_the_key_nothing_runs() {
 }
 
 #[test]
+fn quiet_is_silent_about_a_key_that_another_has_and_about_nothing_else() {
+    let (_server, cluster) = dev();
+    cluster.expect(0, &["lock", "job", "you", "--ttl", "2m"]);
+    for wait in [&[][..], &["--wait", "100ms"]] {
+        let said = cluster.run(&[&["-q", "exec", "job"], wait, &["--", "echo", "ran"]].concat());
+        assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (75, "", ""), "{said:?}");
+    }
+    let nowhere = Endpoints("127.0.0.1:1".into());
+    let said = nowhere.run(&["-q", "--timeout", "200ms", "exec", "job", "--", "echo", "ran"]);
+    assert_eq!((said.code, said.out.as_str()), (75, ""), "{said:?}");
+    assert!(said.err.contains("127.0.0.1:1"), "{said:?}");
+}
+
+#[test]
+fn short_leases_have_a_grace_that_fits() {
+    let (_server, cluster) = dev();
+    for ttl in ["3s", "5s", "10s", "2m"] {
+        let said = cluster.run(&["exec", "job", "--ttl", ttl, "--", "echo", "ran"]);
+        assert_eq!((said.code, said.out.as_str()), (0, "ran\n"), "{ttl}: {said:?}");
+    }
+}
+
+#[test]
 fn signals_are_passed_on() {
     let (_server, cluster) = dev();
     let script = "trap 'echo usr1' USR1; trap 'echo hup' HUP; trap 'echo term; exit 3' TERM; \

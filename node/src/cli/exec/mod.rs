@@ -13,7 +13,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use leasehold_client::{Belief, Client, Error, Guard, Lost, Options, clock};
+use leasehold_client::{Belief, Client, Error, Guard, Lost, Options, Refusal, clock};
 use leasehold_core::Span;
 use leasehold_node::duration;
 use serde_json::json;
@@ -68,9 +68,13 @@ struct Terms {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Span>,
     /// How long before it is killed CMD is sent TERM, if the lease cannot be extended; less than half of the ttl
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
-    grace: Span,
+    /// [default: a third of the ttl, 5s at most]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    grace: Option<Span>,
 }
+
+/// The grace of long leases, if none is typed.
+const LONGEST_GRACE: Span = Span::from_secs(5);
 
 /// What is to be done.
 struct Task {
@@ -121,6 +125,8 @@ fn task(
     command: Vec<OsString>,
 ) -> Result<(Task, Options), String> {
     let &Terms { ttl, grace, wait: typed } = terms;
+    let third = Span::from_micros(ttl.as_micros() / 3);
+    let grace = grace.unwrap_or(LONGEST_GRACE.min(third));
     if grace >= ttl.minus(grace) {
         return Err(format!(
             "--grace {} must be less than half of --ttl {}: an extension needs the time before it",
@@ -322,13 +328,22 @@ impl Task {
                     code::USAGE => code::USAGE,
                     _ => code::NOT_ACQUIRED,
                 };
-                render::complaint(&object, &words, code, global)
+                let mut shown = render::complaint(&object, &words, code, global);
+                if global.quiet && lost_to_another(&error) {
+                    shown.err.clear();
+                }
+                shown
             }
             // Standard output is the command's.
             Outcome::Lost(words) => complaint(code::LOST, &words),
             Outcome::Failed(code, words) => complaint(code, &words),
         }
     }
+}
+
+/// Whether another has the key, which is what jobs that run once expect. All other causes are troubles, and are told.
+const fn lost_to_another(error: &Error) -> bool {
+    matches!(error, Error::Refused(Refusal::Held(_)) | Error::TimedOut)
 }
 
 /// How long one turn of waiting lasts where there is no end to it.

@@ -52,9 +52,7 @@ pub(crate) fn manual(mut command: Command, typed: &Manual) -> ExitCode {
 }
 
 fn write(text: &[u8]) -> ExitCode {
-    // A reader that has seen enough closes its end.
-    drop(io::stdout().lock().write_all(text));
-    ExitCode::SUCCESS
+    super::print(text)
 }
 
 fn complain(words: &str) -> ExitCode {

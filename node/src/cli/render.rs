@@ -16,6 +16,8 @@ pub(super) struct Shown {
     pub(super) out: String,
     pub(super) err: String,
     pub(super) code: u8,
+    /// What is on standard output is needed to give back what was acquired.
+    pub(super) vital: bool,
 }
 
 /// Shows what came of a command.
@@ -32,7 +34,8 @@ pub(super) fn render(
             } else {
                 human(action, &report)
             };
-            Shown { out, err: aside(action, &report, global), code: report_code(&report) }
+            let vital = matches!(report, Report::Locked { .. });
+            Shown { out, err: aside(action, &report, global), code: report_code(&report), vital }
         }
         Err(error) => {
             let words = words::error(action, &error);
@@ -62,7 +65,7 @@ pub(super) fn complaint(
     let out = if global.json { lines([object]) } else { String::new() };
     let silent = global.json && global.quiet;
     let err = if silent { String::new() } else { format!("leasehold: {words}\n") };
-    Shown { out, err, code }
+    Shown { out, err, code, vital: false }
 }
 
 fn lines<'a>(objects: impl IntoIterator<Item = &'a serde_json::Value>) -> String {

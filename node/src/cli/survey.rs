@@ -11,7 +11,7 @@ use super::render::{self, Shown};
 use super::tables;
 use super::typed::{ClientCommand, Global};
 use super::words::{self, text, time};
-use super::{access, json};
+use super::{access, json, output};
 
 /// What is to be surveyed.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +61,7 @@ pub(crate) fn run(global: &Global, survey: Survey) -> ExitCode {
         }
         Err(wrong) => render::misused(op, &wrong, global),
     };
-    super::show(&shown);
-    ExitCode::from(shown.code)
+    output::show(&shown)
 }
 
 fn failed(op: &str, error: &Error, global: &Global) -> Shown {

@@ -269,7 +269,7 @@ fn results_are_shown_to_people_and_to_programs() {
     let locked = || Report::Locked { token: Token(7), valid_for, votes };
     let plain = render("lock", &lock(), Ok(locked()), &global(""));
     let line = "token 7, value me, valid for 29.94s\n".to_owned();
-    assert_eq!(plain, Shown { out: line, err: String::new(), code: 0 });
+    assert_eq!(plain, Shown { out: line, err: String::new(), code: 0, vital: true });
     assert!(render("lock", &lock(), Ok(locked()), &global("-v")).err.contains("3 masters voted"));
     let json = render("lock", &lock(), Ok(locked()), &global("--json"));
     assert_eq!(

@@ -37,6 +37,8 @@ use self::plan::Plan;
 use self::show::Report;
 use self::tally::{Second, Tally};
 use self::worker::{Load, Worker};
+use super::output;
+use super::render::Shown;
 use super::typed::Global;
 use crate::exit::code;
 use crate::signals::Signals;
@@ -84,8 +86,9 @@ pub(crate) fn run(global: &Global, typed: &Bench) -> ExitCode {
     match measured {
         Ok(report) => {
             let none = report.tally.done == 0 && !report.load.plan.expire;
-            show::print(&show::report(&report, global.json));
-            ExitCode::from(if none { code::NOT_DONE } else { code::DONE })
+            let out = show::report(&report, global.json);
+            let code = if none { code::NOT_DONE } else { code::DONE };
+            output::show(&Shown { out, code, ..Shown::default() })
         }
         Err(failure) => {
             show::complain(&failure.words, failure.code, global);

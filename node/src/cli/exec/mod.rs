@@ -22,7 +22,7 @@ use super::meant::{Action, Meant};
 use super::render::{self, Shown};
 use super::typed::{ClientCommand, Global, Lock};
 use super::words::{self, text, time};
-use super::{access, json};
+use super::{access, json, output};
 use crate::exit::code;
 use group::Group;
 pub(crate) use group::{Inside, inside};
@@ -160,8 +160,7 @@ fn finish(op: &'static str, global: &Global, task: Result<(Task, Options), Strin
         }
         Err(wrong) => render::misused(op, &wrong, global),
     };
-    super::show(&shown);
-    ExitCode::from(shown.code)
+    output::show(&shown)
 }
 
 impl Task {
@@ -238,10 +237,13 @@ impl Task {
         } else {
             format!("token {}, value {}, leading", guard.token(), text(self.value.as_bytes()))
         };
-        let mut out = std::io::stdout().lock();
-        // Who leads is seen in the cluster, too, if nobody reads this.
-        drop(writeln!(out, "{said}").and_then(|()| out.flush()));
-        drop(out);
+        let said = Shown { out: format!("{said}\n"), vital: true, ..Shown::default() };
+        // It leads all the same, as is seen in the cluster, and the token stands on standard error.
+        let mut code = code::DONE;
+        if let Err(error) = output::write(said.out.as_bytes()) {
+            code = code::UNWRITTEN;
+            drop(std::io::stderr().lock().write_all(output::lost(&error, &said).as_bytes()));
+        }
         let belief = guard.belief();
         tokio::select! {
             biased;
@@ -251,7 +253,7 @@ impl Task {
             }
             _ = heard.told_to_end() => {
                 self.give_up(guard, global).await;
-                Outcome::Code(code::DONE)
+                Outcome::Code(code)
             }
         }
     }

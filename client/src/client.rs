@@ -378,12 +378,12 @@ impl Client {
         Ok(holder.into())
     }
 
-    /// Waits until nobody holds `key` any more, as far as a node knows by itself, for `patience` at most.
+    /// Waits until nobody holds `key` any more, as far as a node knows by itself, for `patience` at most. Returns at once if
+    /// nobody does.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if nobody holds it in the first place, [`Error::TimedOut`] if it stayed held, else
-    /// [`Error::NotDone`] or [`Error::Unreachable`].
+    /// [`Error::TimedOut`] if it stayed held, else [`Error::NotDone`] or [`Error::Unreachable`].
     pub async fn wait_released(
         &self,
         key: impl Into<Key>,

@@ -23,8 +23,6 @@ use crate::held::Lost;
 use crate::operations::{Call, Lock};
 use crate::watch::{Change, Watch};
 
-/// How long a candidate waits for its turn if it does not say: longer than any lease lasts, and then again.
-const TURN: Duration = Duration::from_secs(600);
 /// Leaders that may wait to be looked at.
 const UNSEEN: usize = 16;
 
@@ -156,14 +154,12 @@ impl Campaign {
     }
 
     async fn run(self) -> Result<Leadership, Error> {
-        let lock = self.lock;
-        loop {
-            match lock.clone().wait(self.patience.unwrap_or(TURN)).await {
-                Ok(guard) => return Ok(Leadership { guard }),
-                Err(Error::TimedOut) if self.patience.is_none() => {}
-                Err(other) => return Err(other),
-            }
-        }
+        let Self { lock, patience } = self;
+        let lock = match patience {
+            Some(patience) => lock.wait(patience),
+            None => lock.wait_without_end(),
+        };
+        Ok(Leadership { guard: lock.await? })
     }
 }
 

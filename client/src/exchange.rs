@@ -57,7 +57,15 @@ enum Verdict {
     Over(Result<Answered, Error>),
     /// Send it again, to another node if there is one.
     Again,
+    /// Another sending of it queues for the key already.
+    Stay,
 }
+
+/// A lock that queues is asked for once more beside after so long: its request, or the answer to it, may have been lost between
+/// two nodes without either of them noticing.
+const REMINDER: Span = Span::from_secs(600);
+/// Sendings of a lock that queue at once. The first has the best place.
+const QUEUED: usize = 2;
 
 impl Exchange {
     pub(crate) fn new(cluster: &Arc<Cluster>, question: Question, deadline: Instant) -> Self {
@@ -84,12 +92,15 @@ impl Exchange {
 
     /// Puts the question until it is answered, or the deadline has come.
     pub(crate) async fn run(mut self) -> Result<Answered, Error> {
-        let verdict = loop {
-            let Some(suspect_at) = self.send().await else { break self.expired() };
-            match self.verdict(suspect_at).await {
-                Some(Verdict::Over(result)) => break result,
-                Some(Verdict::Again) => {}
-                None => break self.expired(),
+        let verdict = 'sending: loop {
+            let Some(mut suspect_at) = self.send().await else { break self.expired() };
+            loop {
+                match self.verdict(suspect_at).await {
+                    Some(Verdict::Over(result)) => break 'sending result,
+                    Some(Verdict::Again) => break,
+                    Some(Verdict::Stay) => suspect_at = clock::now().after(REMINDER),
+                    None => break 'sending self.expired(),
+                }
             }
         };
         if let Ok(Answered { reply: Reply::Outcome(Outcome::Done(done)), .. }) = &verdict {
@@ -129,7 +140,9 @@ impl Exchange {
         }
         let coordination = self.cluster.coordination();
         let busy = self.suspect_after.map_or(coordination, |span| span.min(coordination));
-        Some(asked_at.after(busy.plus(self.question.waiting(asked_at))))
+        let waiting = self.question.waiting(asked_at);
+        let waiting = if self.question.queues() { waiting.min(REMINDER) } else { waiting };
+        Some(asked_at.after(busy.plus(waiting)))
     }
 
     /// Pauses; `None` if the deadline comes first.
@@ -152,10 +165,26 @@ impl Exchange {
                 // The node lives and does not answer: it may have forwarded to one that died.
                 self.tried.extend(self.open.iter().map(|(_, connection)| connection.node()));
                 self.cluster.widen();
+                self.thin_out();
                 return Some(self.again());
             }
         };
         Some(self.judge(arrival))
+    }
+
+    /// A lock queues in so many places and no more.
+    fn thin_out(&mut self) {
+        while self.question.queues() && self.open.len() > QUEUED {
+            let (call, connection) = self.open.remove(QUEUED);
+            if connection.abandon(call, self.question.orphan()) {
+                self.doubt = self.doubt.or(Some(Doubt::Unanswered));
+            }
+        }
+    }
+
+    /// Whether this still has time to queue for its key.
+    fn queues(&self) -> bool {
+        self.question.queues() && !self.question.waiting(clock::now()).is_zero()
     }
 
     /// Sends again, unless that would ask something else than the first time.
@@ -229,7 +258,7 @@ impl Exchange {
     /// A sending ended; which node it was sent to.
     fn close(&mut self, call: u64) -> Option<NodeId> {
         let place = self.open.iter().position(|(open, _)| *open == call)?;
-        Some(self.open.swap_remove(place).1.node())
+        Some(self.open.remove(place).1.node())
     }
 
     /// Whether some sending may have taken effect, or still may.
@@ -245,7 +274,8 @@ impl Exchange {
             NotDone::Invalid(invalid) => {
                 return Verdict::Over(Err(Error::Invalid(invalid.into())));
             }
-            NotDone::NoQuorum => (Reason::NoQuorum, self.untried()),
+            // A quorum may come back while this waits.
+            NotDone::NoQuorum => (Reason::NoQuorum, self.queues() || self.untried()),
             NotDone::Draining => (Reason::Draining, true),
             NotDone::Cancelled => (Reason::Cancelled, true),
             NotDone::TimedOut => (Reason::TooLate, false),
@@ -267,12 +297,19 @@ impl Exchange {
 
     /// This sending certainly had no effect, and another one would fare no better.
     fn failed(&mut self, reason: Reason) -> Verdict {
+        // Whatever became of earlier sendings: should one be granted a lock, that is given back.
+        if reason == Reason::TooLate && self.question.waits() {
+            return Verdict::Over(Err(Error::TimedOut));
+        }
+        if self.queues() && !self.open.is_empty() {
+            self.reason = Some(reason);
+            return Verdict::Stay;
+        }
         if self.in_doubt().is_some() {
             self.reason = Some(reason);
             return self.again();
         }
-        let waited = reason == Reason::TooLate && self.question.waits();
-        Verdict::Over(Err(if waited { Error::TimedOut } else { Error::NotDone(reason) }))
+        Verdict::Over(Err(Error::NotDone(reason)))
     }
 
     /// This sending had no effect, and no other one would have any. An earlier one may have.
@@ -295,12 +332,15 @@ impl Exchange {
                 self.doubt = self.doubt.or(Some(Doubt::Unanswered));
             }
         }
+        // The time to wait is over, whatever happened to nodes and connections meanwhile.
+        if self.question.waits() {
+            return Err(Error::TimedOut);
+        }
         let connected = self.cluster.is_connected();
         Err(match (self.doubt, self.reason.take()) {
             (Some(doubt), _) => Error::Unknown(doubt),
             (None, Some(reason)) => Error::NotDone(reason),
             (None, None) if !connected => self.cluster.failure(),
-            (None, None) if self.question.waits() => Error::TimedOut,
             (None, None) if self.question.changes() => Error::NotDone(Reason::TooLate),
             (None, None) => Error::NotDone(Reason::Unanswered),
         })

@@ -24,6 +24,11 @@ use crate::operations::{Deadline, extend_as, release_as, update_as};
 pub(crate) const MARGIN: Span = Span::from_millis(250);
 const MARGIN_PARTS: u64 = 10;
 
+/// How long before its deadline the belief in a lease of this length is given up.
+pub(crate) fn margin(ttl: Span) -> Span {
+    MARGIN.min(ttl.split(MARGIN_PARTS))
+}
+
 /// Why a key is not believed to be held any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lost {
@@ -259,6 +264,6 @@ impl Held {
 
 impl State {
     fn time_left(&self, now: Instant) -> Span {
-        self.valid_until.since(now).minus(MARGIN.min(self.ttl.split(MARGIN_PARTS)))
+        self.valid_until.since(now).minus(margin(self.ttl))
     }
 }

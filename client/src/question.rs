@@ -118,8 +118,10 @@ impl Question {
 
     /// The same, for a lock that may queue until then.
     pub(crate) fn waiting_until(mut self, until: Option<Instant>) -> Self {
-        if let Self::Key { wait, .. } = &mut self {
+        if let Self::Key { wait, patience, .. } = &mut self {
             *wait = until;
+            // All of the wait is waited for, however little time there is beside it.
+            *patience = until.map_or(*patience, |until| until.max(*patience));
         }
         self
     }
@@ -232,6 +234,11 @@ impl Question {
             | Self::Init { .. }
             | Self::Amend { .. } => false,
         }
+    }
+
+    /// Whether this is a lock that may queue for its key.
+    pub(crate) const fn queues(&self) -> bool {
+        matches!(self, Self::Key { action: Action::Lock { .. }, wait: Some(_), .. })
     }
 
     /// How long past now a node may take without being suspect, beside what a coordinator needs.

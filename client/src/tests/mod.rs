@@ -10,6 +10,7 @@ mod reading;
 mod resending;
 mod server;
 mod tls;
+mod waits;
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::{Extension, Json, Router};
-use leasehold_core::Limits;
+use leasehold_core::{Limits, Timing};
 use tokio::sync::{mpsc, watch};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Description;
@@ -57,6 +57,7 @@ pub(crate) struct Context {
     control: mpsc::Sender<Control>,
     /// The largest body of a request, in bytes.
     body: usize,
+    timing: Timing,
     /// Whether the node has come to its end.
     closing: watch::Receiver<bool>,
     /// Lines to the driver that were opened.
@@ -75,6 +76,7 @@ impl Context {
             name: config.name.clone(),
             control,
             body: largest_body(&config.limits.core),
+            timing: config.timing,
             closing,
             lines: AtomicU64::new(0),
         })

@@ -362,10 +362,13 @@ pub(super) struct DoneShape {
     pub(super) key_base64: Option<String>,
     /// The fencing token of the ownership.
     pub(super) token: u64,
-    /// What the caller may believe: for so long from its clock *before* it sent this request. In answers to lock and
-    /// extend.
+    /// How long the caller may believe that it holds the key, without the time that it waited: until its clock shows what it
+    /// showed *before* this request was sent, and `waited_ms` and `valid_for_ms` more. To count from the answer is not
+    /// safe: it can lie in a socket while its reader stands still. In answers to lock and extend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) valid_for_ms: Option<u64>,
+    /// How long the lock waited for the key, as far as that counts; zero for what does not wait.
+    pub(super) waited_ms: u64,
     /// An earlier sending had taken effect already.
     pub(super) repeated: bool,
     /// Accepts that were needed.
@@ -385,7 +388,8 @@ impl DoneShape {
             key,
             key_base64,
             token: done.token.0,
-            valid_for_ms: done.valid_for.map(Span::as_millis),
+            valid_for_ms: done.valid_for.map(|all| all.minus(done.waited).as_millis()),
+            waited_ms: done.waited.as_millis(),
             repeated: done.repeated,
             quorum: done.quorum,
             votes: done.votes,

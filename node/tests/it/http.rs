@@ -111,7 +111,13 @@ async fn waiting_ends_with_what_is_waited_for_or_with_the_time() {
         200
     );
     let queued = queued.await.unwrap();
-    assert!(queued.json()["token"].as_u64() > token.as_u64(), "{queued:?}");
+    let granted = queued.json();
+    assert!(granted["token"].as_u64() > token.as_u64(), "{queued:?}");
+    // What may be believed is told without the wait, which stands beside it.
+    assert!(granted["valid_for_ms"].as_u64().unwrap() <= 30_000, "{granted}");
+    assert!(granted["waited_ms"].as_u64().unwrap() > 0, "{granted}");
+    // A key that nobody holds is released.
+    assert_eq!(holder.get("/v1/wait?key=free&released=true&timeout=60s").await.status, 200);
     assert_eq!(waits.await.unwrap().status, 200);
     cluster.shutdown().await;
 }

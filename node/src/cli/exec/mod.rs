@@ -212,16 +212,11 @@ impl Task {
 
     async fn acquire(&self, options: Options) -> Result<Guard, Error> {
         let client = Client::connect(self.meant.endpoints.iter().cloned(), options).await?;
-        let lock = || client.lock(self.key.as_str()).value(self.value.as_str()).ttl(self.ttl);
+        let lock = client.lock(self.key.as_str()).value(self.value.as_str()).ttl(self.ttl);
         match self.wait {
-            Some(Duration::ZERO) => lock().await,
-            Some(wait) => lock().wait(wait).await,
-            None => loop {
-                match lock().wait(TURN).await {
-                    Err(Error::TimedOut) => {}
-                    acquired => return acquired,
-                }
-            },
+            Some(Duration::ZERO) => lock.await,
+            Some(wait) => lock.wait(wait).await,
+            None => lock.wait_without_end().await,
         }
     }
 
@@ -347,9 +342,6 @@ impl Task {
 const fn lost_to_another(error: &Error) -> bool {
     matches!(error, Error::Refused(Refusal::Held(_)) | Error::TimedOut)
 }
-
-/// How long one turn of waiting lasts where there is no end to it.
-const TURN: Duration = Duration::from_secs(600);
 
 fn complaint(code: u8, words: &str) -> Shown {
     Shown { err: format!("leasehold: {words}\n"), code, ..Shown::default() }

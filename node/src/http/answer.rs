@@ -4,7 +4,8 @@
 //! | outcome | status | what is known |
 //! | --- | --- | --- |
 //! | `invalid` | 400, 404, 405, 413 | the request makes no sense; nothing was done |
-//! | `not_allowed` | 401 without a known token, 403 with one | nothing was done |
+//! | `invalid` | 421 | the request names a host that is not known to be this node; nothing was done |
+//! | `not_allowed` | 401 without a known token, 403 with one, or from a foreign web page | nothing was done |
 //! | `timed_out` | 408 | the time to wait for something ended; nothing was changed |
 //! | `refused` | 409 | the condition does not hold: held by another, not the owner, not held |
 //! | `not_done` | 503 | certainly not done; try again, here or at another node |
@@ -43,7 +44,7 @@ impl Failure {
         Self::Of(Error::NotAllowed(why))
     }
 
-    const fn status(&self) -> StatusCode {
+    pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Of(Error::Refused(_)) => StatusCode::CONFLICT,
             Self::Of(Error::NotDone(_) | Error::Unreachable(_) | Error::OtherCluster(_)) => {
@@ -66,7 +67,7 @@ impl Failure {
         }
     }
 
-    fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         match self {
             Self::Of(error) => format!("{error}. {}", advice(error)).trim_end().to_owned(),
             Self::Senseless(_, words) => format!("{words}; /v1/openapi.json says how to ask"),
@@ -131,7 +132,7 @@ pub(super) enum Otherwise {
     /// `not_allowed`: no token, or none that this node knows.
     #[response(status = 401)]
     Stranger(FailureShape),
-    /// `not_allowed`: the token does not give this right.
+    /// `not_allowed`: the token does not give this right, or a web page of another site made a browser send this.
     #[response(status = 403)]
     NotAllowed(FailureShape),
     /// `timed_out`: the time to wait for something ended. Nothing was changed.
@@ -143,6 +144,9 @@ pub(super) enum Otherwise {
     /// `invalid`: more bytes than are taken.
     #[response(status = 413)]
     TooLarge(FailureShape),
+    /// `invalid`: the request names a host that is not known to be this node; see `listen.http_hosts`.
+    #[response(status = 421)]
+    Misdirected(FailureShape),
     /// `not_done`: certainly not done; it may be tried again.
     #[response(status = 503)]
     NotDone(FailureShape),

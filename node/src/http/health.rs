@@ -22,6 +22,7 @@ const STUCK: Span = Span::from_secs(5);
 
 /// How much to say.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Verbosely {
     /// Says why not, check by check.
     verbose: Option<String>,
@@ -75,7 +76,8 @@ pub(super) async fn readyz(Extension(caller): Extension<Caller>, request: Reques
 ///
 /// In the OpenMetrics text format.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses(
-    (status = 200, description = "The metrics.", body = String),
+    (status = 200, description = "The metrics.", content_type = exposition::CONTENT_TYPE, body = String),
+    (status = 500, description = "They cannot be written.", body = String),
     (status = 503, description = "The node does not answer.", body = String)))]
 pub(super) async fn metrics(Extension(caller): Extension<Caller>) -> Response {
     let context = caller.context();

@@ -58,8 +58,12 @@ pub(super) fn either(
 
 /// The key, which is never left out.
 pub(super) fn key(text: Option<String>, base64: Option<String>) -> Result<Bytes, Failure> {
-    either("key", text, base64)?
-        .ok_or_else(|| Failure::invalid("there is no `key` and no `key_base64`"))
+    let key = either("key", text, base64)?
+        .ok_or_else(|| Failure::invalid("there is no `key` and no `key_base64`"))?;
+    if key.is_empty() {
+        return Err(Failure::invalid("the key is empty"));
+    }
+    Ok(key)
 }
 
 /// A duration with its unit.
@@ -222,6 +226,7 @@ pub(super) struct MembersAsked {
 
 /// Which key to read.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GetAsked {
     /// The key, or `key_base64`.
@@ -237,6 +242,7 @@ pub(super) struct GetAsked {
 
 /// What to wait for.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitAsked {
     /// The key, or `key_base64`.
@@ -252,6 +258,7 @@ pub(super) struct WaitAsked {
 
 /// Which key.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyAsked {
     /// The key, or `key_base64`.
@@ -262,6 +269,7 @@ pub(super) struct KeyAsked {
 
 /// Which ownership to check.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FenceAsked {
     /// The key, or `key_base64`.
@@ -276,6 +284,7 @@ pub(super) struct FenceAsked {
 
 /// What to list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListAsked {
     /// What the keys start with; all of them if not given.
@@ -284,12 +293,14 @@ pub(super) struct ListAsked {
     pub(super) prefix_base64: Option<String>,
     /// The `next` of the page before.
     pub(super) after: Option<String>,
-    /// How many to show at most, up to 1000.
+    /// How many to show at most; 1000 if not given.
+    #[param(minimum = 1, maximum = 1000)]
     pub(super) most: Option<u32>,
 }
 
 /// What to watch.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WatchAsked {
     /// What the keys start with; all of them if not given.

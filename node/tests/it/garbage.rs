@@ -133,7 +133,7 @@ fn browsers(secret: &str) -> Vec<Vec<u8>> {
     let ask = |method: &str, path: &str, body: &str| {
         let length = body.len();
         format!(
-            "{method} {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {secret}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         )
         .into_bytes()

@@ -81,27 +81,30 @@ impl Drop for Server {
 /// handled one does not.
 fn usual_signals() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _in_it = runtime.enter();
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        let mask = mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
-        for kind in [
-            SignalKind::hangup(),
-            SignalKind::interrupt(),
-            SignalKind::quit(),
-            SignalKind::terminate(),
-            SignalKind::user_defined1(),
-            SignalKind::user_defined2(),
-        ] {
-            // The others end this process, as Ctrl-C should.
-            if mask & (1 << (kind.as_raw_value() - 1)) != 0 {
-                // Its handler stays when the stream is gone.
-                drop(tokio::signal::unix::signal(kind).unwrap());
-            }
+    // A runtime must not end within another, which a test may have; handlers are the process's.
+    ONCE.call_once(|| thread::spawn(take_signals).join().unwrap());
+}
+
+fn take_signals() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _in_it = runtime.enter();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+    for kind in [
+        SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::terminate(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ] {
+        // The others end this process, as Ctrl-C should.
+        if mask & (1 << (kind.as_raw_value() - 1)) != 0 {
+            // Its handler stays when the stream is gone.
+            drop(tokio::signal::unix::signal(kind).unwrap());
         }
-    });
+    }
 }
 
 pub(crate) fn command(args: &[&str]) -> Command {

@@ -333,7 +333,7 @@ impl Exchange {
             }
         }
         // The time to wait is over, whatever happened to nodes and connections meanwhile.
-        if self.question.waits() {
+        if self.question.waits() && clock::now() >= self.deadline {
             return Err(Error::TimedOut);
         }
         let connected = self.cluster.is_connected();

@@ -123,7 +123,7 @@ pub use ballot::{Ballot, COUNTER_END, Token};
 pub use bytes::{Bytes, Key};
 pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
 pub use entry::{Entry, Held, OpId};
-pub use mail::{Address, Delivery, MAX_MAIL, NoAddress, Parcel};
+pub use mail::{Address, Delivery, MAX_MAIL, NoAddress, NoAnswer, Parcel};
 pub use members::{
     Amendment, Candidate, ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId,
 };

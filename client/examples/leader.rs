@@ -36,6 +36,7 @@ async fn candidate(
         lost = leadership.lost() => return Err(lost.into()),
     }
     leadership.resign().await?;
+    client.close().await?;
     Ok(())
 }
 

@@ -1,90 +1,82 @@
 //! The client: a handle on everything behind it, and the calls.
 
-use std::sync::{Arc, PoisonError, RwLock};
+mod parts;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use leasehold_core::wire::ClientItem;
 use leasehold_core::{Action, Amendment, ClusterId, Key, Outcome, Owner, Parcel, Token};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 
+use self::parts::Parts;
 use crate::answer::{Amended, Holder, NodeReport, WaitingReport};
 use crate::clock::{self, Instant};
-use crate::cluster::{Cluster, Whom};
+use crate::cluster::{Cluster, Whom, lock_up};
 use crate::election::Election;
-use crate::error::{Doubt, Error, Fault, Reason, Refusal};
+use crate::error::{Cause, Doubt, Error, Fault, Reason, Refusal};
 use crate::exchange::Exchange;
 use crate::held::Lost;
-use crate::keeper::Keeper;
 use crate::listing::Listing;
 use crate::operations::{Extend, Lock, Release, Update};
 use crate::options::{Credentials, Options};
 use crate::question::{Orphan, Question, Reply};
 use crate::registry::{self, Mailbox, Register, Registered, SendError, Target};
+use crate::runtime::{Outstanding, UnderWay};
 use crate::serve::{Serve, ServerHandle, Serving};
 use crate::survey::{self, Lags, Summary};
 use crate::tls::{Secret, Tls};
 use crate::watch::{Watch, WatchEnd};
 
-/// A connection to a cluster, cheap to clone. Everything ends when the last clone, the last guard
-/// and the last lease are dropped, and the releases of dropped guards are answered.
+/// A connection to a cluster, cheap to clone. Await [`Client::close`] before the program ends: it releases what is held,
+/// and waits for the answers. A client of which the last clone, guard and lease are dropped releases what it can, as long
+/// as its runtime runs; what was only begun when that ends may stay taken until its lease ends.
+///
+/// A client may be used in any tokio runtime, also in several at the same time, as one in a `static` is. It connects anew in
+/// each. What was begun in a runtime ends with it: guards that were acquired there lose their keys, mailboxes and
+/// watches end, and calls are answered as not done, or unknown.
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use leasehold_client::{Client, Options};
 ///
-/// # async fn example() -> Result<(), leasehold_client::Error> {
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = Client::connect(["127.0.0.1:7400"], Options::new()).await?;
 /// let guard = client.lock("job").value("me").ttl(Duration::from_secs(30)).await?;
 /// println!("token {}", guard.token());
 /// guard.release().await?;
+/// client.close().await?;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoints", &self.inner.endpoints).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     options: Options,
-    /// Another one once the client was told to forget its cluster.
-    reach: RwLock<Reach>,
-    keeper: Arc<Keeper>,
-    /// Where what must outlive a call is run.
-    runtime: Handle,
-    keeping: JoinHandle<()>,
-}
-
-/// A cluster, and what gives back what nobody awaits there any more.
-#[derive(Debug)]
-struct Reach {
-    cluster: Arc<Cluster>,
-    janitor: JoinHandle<()>,
-}
-
-impl Reach {
-    /// Connects to whatever cluster answers first at these endpoints.
-    fn new(endpoints: Vec<String>, options: &Options, credentials: Credentials) -> Self {
-        let (orphans, orphaned) = unbounded_channel();
-        let cluster = Cluster::new(endpoints, options.clone(), credentials, orphans);
-        let janitor = tokio::spawn(give_back(Arc::clone(&cluster), orphaned));
-        Self { cluster, janitor }
-    }
-
-    fn end(&self) {
-        self.janitor.abort();
-        self.cluster.end();
-    }
+    endpoints: Vec<String>,
+    parts: Mutex<Parts>,
+    /// The client is about to be closed.
+    closing: watch::Sender<bool>,
+    servers: Arc<Outstanding>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.keeper.close();
-        self.keeping.abort();
-        self.reach.get_mut().unwrap_or_else(PoisonError::into_inner).end();
+        let parts = self.parts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for part in &parts.all {
+            part.end_in_time();
+        }
     }
 }
 
@@ -107,11 +99,10 @@ impl Client {
             return Err(Error::Invalid(Fault::NoEndpoint));
         }
         let deadline = clock::now().after(options.timeout.into());
-        let reach = Reach::new(endpoints, &options, options.credentials());
-        let keeper = Keeper::new();
-        let keeping = tokio::spawn(Arc::clone(&keeper).run());
-        let runtime = Handle::current();
-        let inner = Inner { options, reach: RwLock::new(reach), keeper, runtime, keeping };
+        let (all, credentials) = (Vec::new(), options.credentials());
+        let parts = Mutex::new(Parts { all, credentials, identity: None });
+        let (closing, servers) = (watch::Sender::new(false), Arc::default());
+        let inner = Inner { options, endpoints, parts, closing, servers };
         let client = Self { inner: Arc::new(inner) };
         client.cluster().first(deadline).await?;
         Ok(client)
@@ -120,7 +111,7 @@ impl Client {
     /// The identity of the client's cluster: that of the first node that it reached and that belongs to one.
     #[must_use]
     pub fn cluster_id(&self) -> Option<ClusterId> {
-        self.cluster().identity()
+        lock_up(&self.inner.parts).identity()
     }
 
     /// Forgets which cluster this client belongs to, after [`Error::OtherCluster`]: the next node that is reached at the
@@ -136,16 +127,16 @@ impl Client {
     /// As for [`Client::connect`]; the old cluster is forgotten all the same.
     pub async fn forget_cluster(&self) -> Result<(), Error> {
         let deadline = Self::deadline(self.options().timeout);
-        let cluster = {
-            let mut reach = self.inner.reach.write().unwrap_or_else(PoisonError::into_inner);
-            let old = &reach.cluster;
-            let fresh = Reach::new(old.endpoints().to_vec(), self.options(), old.credentials());
-            let cluster = Arc::clone(&fresh.cluster);
-            std::mem::replace(&mut *reach, fresh).end();
-            cluster
+        let old = {
+            let mut parts = lock_up(&self.inner.parts);
+            parts.identity = None;
+            std::mem::take(&mut parts.all)
         };
-        self.inner.keeper.end_all(&Lost::Forgotten);
-        cluster.first(deadline).await
+        for part in old {
+            drop(part.keeper().end_all(&Lost::Forgotten));
+            part.end(Cause::Forgotten);
+        }
+        self.cluster().first(deadline).await
     }
 
     /// Gives this client another secret token, in place of that of [`Options::token`]. It is shown on connections from
@@ -153,12 +144,21 @@ impl Client {
     /// the token that they were made with, until the nodes withdraw it.
     pub fn set_token(&self, token: impl Into<String>) {
         let token = Secret(token.into());
-        self.cluster().present(|credentials| credentials.token = Some(token));
+        self.present(|credentials| credentials.token = Some(token.clone()));
     }
 
     /// Gives this client other certificates, in place of those of [`Options::tls`]: for connections from now on.
     pub fn set_tls(&self, tls: Tls) {
-        self.cluster().present(|credentials| credentials.tls = Some(tls));
+        let tls = Some(tls);
+        self.present(|credentials| credentials.tls.clone_from(&tls));
+    }
+
+    fn present(&self, change: impl Fn(&mut Credentials)) {
+        let mut parts = lock_up(&self.inner.parts);
+        change(&mut parts.credentials);
+        for part in &parts.all {
+            part.cluster().present(&change);
+        }
     }
 
     /// Acquires `key` if it is free. Await the builder to do it, for a [`Guard`](crate::Guard).
@@ -346,7 +346,11 @@ impl Client {
         };
         let (mut watch, begun, watcher) = Watch::new(&cluster, Arc::clone(&connection));
         let item = ClientItem::Watch { call: watch.call(), prefix: prefix.into() };
-        connection.watch(watch.call(), item, clock::now(), watcher).await;
+        let call = watch.call();
+        let begun = async {
+            connection.watch(call, item, clock::now(), watcher).await;
+            begun.await
+        };
         tokio::select! {
             biased;
             begun = begun => match begun {
@@ -483,21 +487,6 @@ impl Client {
         Exchange::new(&self.cluster(), question, deadline)
     }
 
-    /// The cluster of now. What belongs together, as a lock and its releases, keeps the one that it began with.
-    pub(crate) fn cluster(&self) -> Arc<Cluster> {
-        let reach = self.inner.reach.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&reach.cluster)
-    }
-
-    pub(crate) fn keeper(&self) -> &Arc<Keeper> {
-        &self.inner.keeper
-    }
-
-    /// Where what must outlive a call is run.
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.inner.runtime
-    }
-
     pub(crate) fn options(&self) -> &Options {
         &self.inner.options
     }
@@ -517,9 +506,16 @@ fn misfit(reply: Reply) -> Error {
 }
 
 /// Releases, by token, what was granted and nobody awaits any more (protocol, 5.6).
-async fn give_back(cluster: Arc<Cluster>, mut orphaned: UnboundedReceiver<(Orphan, Token)>) {
-    while let Some((orphan, token)) = orphaned.recv().await {
-        tokio::spawn(release(Arc::clone(&cluster), orphan, token));
+pub(crate) async fn give_back(
+    cluster: Arc<Cluster>,
+    mut orphaned: UnboundedReceiver<(Orphan, Token, [UnderWay; 2])>,
+) {
+    while let Some((orphan, token, under_way)) = orphaned.recv().await {
+        let cluster = Arc::clone(&cluster);
+        tokio::spawn(async move {
+            release(cluster, orphan, token).await;
+            drop(under_way);
+        });
     }
 }
 

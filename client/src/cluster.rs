@@ -8,12 +8,15 @@
 //! refused. A node that belongs to no cluster, or is no member any more, stays connected and is asked nothing about
 //! keys: what it does not know must not be taken for the cluster's answer.
 
+mod ending;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use leasehold_core::wire::{Topology, Welcome};
 use leasehold_core::{ClusterId, Instant, NodeId, Peer, Span, Standing, Timing, Token, hash};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -26,11 +29,12 @@ use crate::identity;
 use crate::options::{Credentials, Options};
 use crate::post::Post;
 use crate::question::Orphan;
+use crate::runtime::{Outstanding, Pulse, UnderWay};
 
 /// For so long at least, endpoints may answer after the first one did, before a client is connected.
 const SECOND_ANSWER: Span = Span::from_millis(100);
 
-/// What all handles of a client share.
+/// What all handles of a client share in one runtime.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     options: Options,
@@ -38,17 +42,26 @@ pub(crate) struct Cluster {
     credentials: watch::Sender<Credentials>,
     endpoints: Vec<String>,
     seed: (u64, u64),
+    /// Where links run.
+    runtime: Option<Handle>,
+    pulse: Pulse,
+    /// Why there will be no connections any more.
+    over: OnceLock<Cause>,
+    closing: AtomicBool,
+    /// Locks under way, and what is to be given back.
+    outstanding: Arc<Outstanding>,
+    /// Releases of what was granted to nobody.
+    returning: Arc<Outstanding>,
     state: Mutex<State>,
     /// Something about the links or the topology is new.
     changed: Notify,
-    orphans: UnboundedSender<(Orphan, Token)>,
+    orphans: UnboundedSender<(Orphan, Token, [UnderWay; 2])>,
     next_call: AtomicU64,
     post: Post,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    ended: bool,
     links: BTreeMap<String, Link>,
     /// The cluster that was reached first.
     identity: Option<ClusterId>,
@@ -87,23 +100,34 @@ impl Cluster {
         endpoints: Vec<String>,
         options: Options,
         credentials: Credentials,
-        orphans: UnboundedSender<(Orphan, Token)>,
+        identity: Option<ClusterId>,
+        runtime: Option<Handle>,
+        orphans: UnboundedSender<(Orphan, Token, [UnderWay; 2])>,
     ) -> Arc<Self> {
-        let cluster = Arc::new(Self {
+        Arc::new(Self {
             options,
             credentials: watch::Sender::new(credentials),
             endpoints,
             seed: identity::draw(),
-            state: Mutex::default(),
+            pulse: Pulse::of(runtime.as_ref()),
+            runtime,
+            over: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            outstanding: Arc::default(),
+            returning: Arc::default(),
+            state: Mutex::new(State { identity, ..State::default() }),
             changed: Notify::new(),
             orphans,
             next_call: AtomicU64::new(0),
             post: Post::default(),
-        });
-        for endpoint in &cluster.endpoints {
-            cluster.link(&mut lock_up(&cluster.state), endpoint);
+        })
+    }
+
+    /// Begins to connect to the endpoints.
+    pub(crate) fn begin(self: &Arc<Self>) {
+        for endpoint in &self.endpoints {
+            self.link(&mut lock_up(&self.state), endpoint);
         }
-        cluster
     }
 
     pub(crate) const fn options(&self) -> &Options {
@@ -163,34 +187,13 @@ impl Cluster {
             return;
         }
         // Without a receiver the client has ended, and with it its connections, which tells the nodes.
-        drop(self.orphans.send((orphan, token)));
-    }
-
-    /// Whether the client has ended, and with it its connections.
-    pub(crate) fn has_ended(&self) -> bool {
-        lock_up(&self.state).ended
-    }
-
-    /// Ends all connections.
-    pub(crate) fn end(&self) {
-        self.post.end();
-        let mut state = lock_up(&self.state);
-        state.ended = true;
-        for link in std::mem::take(&mut state.links).into_values() {
-            link.task.abort();
-        }
-        drop(state);
-        self.changed.notify_waiters();
+        let under_way = [self.outstanding.begin(), self.returning.begin()];
+        drop(self.orphans.send((orphan, token, under_way)));
     }
 
     /// The cluster that was reached first.
     pub(crate) fn identity(&self) -> Option<ClusterId> {
         lock_up(&self.state).identity
-    }
-
-    /// How the client says who it is.
-    pub(crate) fn credentials(&self) -> Credentials {
-        self.credentials.borrow().clone()
     }
 
     /// Changes how the client says who it is. What failed is tried again at once.
@@ -240,8 +243,9 @@ impl Cluster {
 
     /// Makes sure that somebody keeps a connection to `address`.
     fn link(self: &Arc<Self>, state: &mut State, address: &str) {
-        if !state.ended && !state.links.contains_key(address) {
-            let task = tokio::spawn(Arc::clone(self).keep(address.to_owned()));
+        let Some(runtime) = &self.runtime else { return };
+        if !self.has_ended() && !state.links.contains_key(address) {
+            let task = runtime.spawn(Arc::clone(self).keep(address.to_owned()));
             let link = Link { task, connection: None, cause: None, failed: false };
             state.links.insert(address.to_owned(), link);
         }
@@ -348,7 +352,7 @@ impl Cluster {
         let founder = whom == Whom::Founder && state.is_settled() && !state.any_serves();
         let in_order = self.endpoints.iter().chain(state.links.keys());
         let up: Vec<&Arc<Connection>> = in_order
-            .filter_map(|address| state.links.get(address)?.connection.as_ref())
+            .filter_map(|address| state.links.get(address)?.open())
             .filter(|connection| founder || state.serves(connection))
             .collect();
         if up.is_empty() {
@@ -388,14 +392,14 @@ impl Cluster {
             link.connection.is_none() && link.cause.as_ref().is_some_and(Cause::is_rejection)
         });
         let unfounded = whom != Whom::Founder && self.is_unfounded(&state);
-        state.ended || (!state.any_serves() && state.is_settled() && (rejected || unfounded))
+        self.has_ended() || (!state.any_serves() && state.is_settled() && (rejected || unfounded))
     }
 
     /// Whether every endpoint is connected and without a cluster.
     fn is_unfounded(&self, state: &State) -> bool {
         let unfounded = |address| {
             let link: Option<&Link> = state.links.get(address);
-            let connection = link.and_then(|link| link.connection.as_ref());
+            let connection = link.and_then(Link::open);
             connection.is_some_and(|connection| !connection.is_founded())
         };
         state.identity.is_none() && self.endpoints.iter().all(unfounded)
@@ -417,7 +421,7 @@ impl Cluster {
         }
         let causes = self.causes();
         let other = |(_, cause): &(String, Cause)| matches!(cause, Cause::OtherCluster { .. });
-        let any_up = lock_up(&self.state).links.values().any(|link| link.connection.is_some());
+        let any_up = lock_up(&self.state).links.values().any(|link| link.open().is_some());
         if any_up && !causes.0.iter().any(other) { Ok(()) } else { Err(causes.into()) }
     }
 
@@ -435,7 +439,7 @@ impl Cluster {
             }
             self.link(&mut state, address);
             let link = state.links.get(address)?;
-            match (&link.connection, &link.cause) {
+            match (link.open(), &link.cause) {
                 (Some(connection), _) => Some(Ok(Arc::clone(connection))),
                 (None, Some(cause)) => Some(Err(cause.clone())),
                 (None, None) => None,
@@ -444,12 +448,22 @@ impl Cluster {
         self.until(deadline, look).await.unwrap_or(Err(Cause::TimedOut))
     }
 
-    /// Asks again whenever something changed, until there is an answer or `deadline` has come.
+    /// Pauses, unless there is nothing to wait for any more; `None` if `deadline` comes before the end of the pause.
+    pub(crate) async fn pause(&self, pause: Span, deadline: Instant) -> Option<()> {
+        let until = clock::now().after(pause);
+        self.until::<()>(until.min(deadline), || None).await;
+        (until < deadline).then_some(())
+    }
+
+    /// Asks again whenever something changed, until there is an answer, none can come any more, or `deadline` has come.
     async fn until<T>(&self, deadline: Instant, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         loop {
             let changed = self.changed.notified();
             if let Some(found) = look() {
                 return Some(found);
+            }
+            if self.has_ended() {
+                return None;
             }
             tokio::select! {
                 biased;
@@ -468,11 +482,11 @@ impl Cluster {
     pub(crate) fn failure(&self) -> Error {
         {
             let state = lock_up(&self.state);
-            if state.ended {
+            if self.is_forgotten() {
                 return Error::NotDone(Reason::Forgotten);
             }
             if self.is_unfounded(&state) {
-                let mut connections = state.links.values().filter_map(|l| l.connection.as_ref());
+                let mut connections = state.links.values().filter_map(Link::open);
                 let stranger = connections.any(|connection| connection.is_stranger());
                 return Error::NotDone(if stranger {
                     Reason::Stranger
@@ -486,8 +500,12 @@ impl Cluster {
 
     /// Why each address leads to no member.
     pub(crate) fn causes(&self) -> Unreachable {
+        if let Some(why) = self.over.get() {
+            let endpoints = self.endpoints.iter();
+            return Unreachable(endpoints.map(|one| (one.clone(), why.clone())).collect());
+        }
         let state = lock_up(&self.state);
-        let cause = |link: &Link| match &link.connection {
+        let cause = |link: &Link| match link.open() {
             Some(connection) if state.serves(connection) => None,
             Some(_) => Some(Cause::NoMember),
             None => Some(link.cause.clone().unwrap_or(Cause::TimedOut)),
@@ -503,6 +521,13 @@ impl Cluster {
         /// For forwarding and answering.
         const ON_TOP: Span = Span::from_secs(1);
         self.timing().op_timeout.plus(ON_TOP)
+    }
+}
+
+impl Link {
+    /// The connection, unless it has ended.
+    fn open(&self) -> Option<&Arc<Connection>> {
+        self.connection.as_ref().filter(|connection| connection.is_open())
     }
 }
 
@@ -530,7 +555,7 @@ impl State {
     }
 
     fn any_serves(&self) -> bool {
-        let mut up = self.links.values().filter_map(|link| link.connection.as_ref());
+        let mut up = self.links.values().filter_map(Link::open);
         up.any(|connection| self.serves(connection))
     }
 
@@ -560,7 +585,7 @@ impl State {
     }
 
     fn connection_to(&self, node: NodeId) -> Option<&Arc<Connection>> {
-        let mut up = self.links.values().filter_map(|link| link.connection.as_ref());
+        let mut up = self.links.values().filter_map(Link::open);
         up.find(|connection| connection.node() == node)
     }
 }

@@ -23,6 +23,7 @@ use crate::line::{Line, Queued};
 use crate::mailbox::Slot;
 use crate::options::{Credentials, Options};
 use crate::question::{Orphan, Reply};
+use crate::runtime::UnderWay;
 use crate::tls::Transport;
 use crate::watch::{WatchEnd, Watcher};
 
@@ -65,6 +66,8 @@ pub(crate) enum Arrival {
         /// Which one.
         call: u64,
     },
+    /// The client is about to be closed. Something else still becomes of the sending.
+    Closing,
     /// The node has given no sign of life when one was due. Something else still becomes of the sending.
     Quiet {
         /// Which one.
@@ -82,7 +85,8 @@ struct Pending {
 #[derive(Debug)]
 enum Waiter {
     Awaited(Slot),
-    Orphaned(Orphan),
+    /// Something is under way until it is known what is to be given back.
+    Orphaned(Orphan, UnderWay),
     Watching(Watcher),
 }
 
@@ -108,7 +112,7 @@ impl Calls {
         match self.pending.remove(&call).map(|pending| pending.waiter) {
             Some(Waiter::Awaited(waiter)) => waiter.put(Arrival::TooLarge { call }),
             Some(Waiter::Watching(watcher)) => watcher.end(WatchEnd::NotDone(Reason::Nonsense)),
-            Some(Waiter::Orphaned(_)) | None => {}
+            Some(Waiter::Orphaned(..)) | None => {}
         }
     }
 }
@@ -125,6 +129,8 @@ pub(crate) struct Connection {
     founded: AtomicBool,
     /// The node says that it belongs to none, and that the members of one refuse it.
     stranger: AtomicBool,
+    /// It has ended: nothing is carried any more.
+    ended: AtomicBool,
 }
 
 /// Connects and greets; the name is resolved anew each time.
@@ -211,6 +217,7 @@ impl Connection {
             quiet: AtomicBool::new(false),
             founded: AtomicBool::new(false),
             stranger: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         };
         connection.hear(topology);
         Arc::new(connection)
@@ -242,6 +249,20 @@ impl Connection {
     /// Whether no sign of life came when one was due: others had better be asked.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.ended.load(Ordering::Acquire)
+    }
+
+    /// Tells those who wait that the client is about to be closed.
+    pub(crate) fn give_up_calls(&self) {
+        for pending in lock_up(&self.calls).pending.values() {
+            if let Waiter::Awaited(waiter) = &pending.waiter {
+                waiter.put(Arrival::Closing);
+            }
+        }
     }
 
     /// Sends a request; what becomes of it arrives at `waiter`, exactly once unless the call is given up first.
@@ -282,15 +303,15 @@ impl Connection {
 
     /// Nobody awaits the call any more. If a lock may still be granted, it will be released. Returns whether the
     /// request may have reached the node.
-    pub(crate) fn abandon(&self, call: u64, orphan: Option<Orphan>) -> bool {
+    pub(crate) fn abandon(&self, call: u64, orphan: Option<(Orphan, UnderWay)>) -> bool {
         let mut calls = lock_up(&self.calls);
         // What is not pending has been told what became of it, which somebody did not look at any more.
         let Some(mut pending) = calls.pending.remove(&call) else { return true };
         if !pending.written {
             return false;
         }
-        if let Some(orphan) = orphan {
-            pending.waiter = Waiter::Orphaned(orphan);
+        if let Some((orphan, under_way)) = orphan {
+            pending.waiter = Waiter::Orphaned(orphan, under_way);
             calls.pending.insert(call, pending);
         }
         // Without room in the queue the node finishes what nobody needs, which is only slow.
@@ -300,12 +321,13 @@ impl Connection {
 
     /// The call has been answered elsewhere. What this node says about it no longer matters, unless it grants a lock a
     /// second time, which is given back then.
-    pub(crate) fn forget(&self, call: u64, orphan: Option<Orphan>) {
+    pub(crate) fn forget(&self, call: u64, orphan: Option<(Orphan, UnderWay)>) {
         let mut calls = lock_up(&self.calls);
-        if let (Some(mut pending), Some(orphan)) = (calls.pending.remove(&call), orphan)
+        if let (Some(mut pending), Some((orphan, under_way))) =
+            (calls.pending.remove(&call), orphan)
             && pending.written
         {
-            pending.waiter = Waiter::Orphaned(orphan);
+            pending.waiter = Waiter::Orphaned(orphan, under_way);
             calls.pending.insert(call, pending);
         }
     }
@@ -448,11 +470,12 @@ impl Connection {
                 waiter.put(Arrival::Reply { call, asked_at, reply });
             }
             (Waiter::Watching(watcher), reply) => watcher.refuse(reply),
-            (Waiter::Orphaned(orphan), Reply::Outcome(Outcome::Done(done))) => {
+            (Waiter::Orphaned(orphan, under_way), Reply::Outcome(Outcome::Done(done))) => {
                 cluster.give_back(orphan, done.token);
+                drop(under_way);
             }
             (
-                Waiter::Orphaned(_),
+                Waiter::Orphaned(..),
                 Reply::Outcome(
                     Outcome::Found(_)
                     | Outcome::Woken(_)
@@ -508,14 +531,15 @@ impl Connection {
     }
 
     /// Tells everybody who still waits that no answer will come.
-    fn close(&self) {
+    pub(crate) fn close(&self) {
+        self.ended.store(true, Ordering::Release);
         let mut calls = lock_up(&self.calls);
         calls.closed = true;
         for (call, Pending { written, waiter, .. }) in std::mem::take(&mut calls.pending) {
             match waiter {
                 Waiter::Awaited(waiter) => waiter.put(Arrival::Lost { call, written }),
                 Waiter::Watching(watcher) => watcher.end(WatchEnd::Disconnected),
-                Waiter::Orphaned(_) => {}
+                Waiter::Orphaned(..) => {}
             }
         }
         drop(calls);

@@ -58,7 +58,8 @@ pub struct Campaign {
 }
 
 /// Being the leader, for as long as it lasts: like a [`Guard`], with the fencing token that each leader has a greater one
-/// of than all before it. Whoever drops it resigns.
+/// of than all before it. Whoever drops it begins to resign; await [`Leadership::resign`], or
+/// [`Client::close`](crate::Client::close) before the program ends, to know that the next one leads.
 ///
 /// ```no_run
 /// # async fn write(_token: u64) {}
@@ -129,7 +130,7 @@ impl Election {
             seen: None,
             newest: Token(0),
         };
-        let task = self.client.runtime().spawn(observe.run());
+        let task = self.client.somewhere().spawn(observe.run());
         Observer { leaders, task }
     }
 }
@@ -248,7 +249,8 @@ impl From<Leadership> for Guard {
 #[must_use = "nothing is observed once this is dropped"]
 pub struct Observer {
     leaders: Receiver<Result<Option<Leader>, Error>>,
-    task: JoinHandle<()>,
+    /// None where nothing can be observed any more.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Observer {
@@ -269,7 +271,9 @@ impl Stream for Observer {
 
 impl Drop for Observer {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -292,7 +296,10 @@ impl Observation {
         let cluster = self.client.cluster();
         let mut backoff = cluster.backoff(&self.name);
         loop {
-            if cluster.has_ended() {
+            if cluster.has_ended() && !cluster.is_forgotten() {
+                return;
+            }
+            if cluster.is_forgotten() {
                 // Tokens of another cluster cannot be compared with those that were told of.
                 drop(self.leaders.send(Err(Error::NotDone(Reason::Forgotten))).await);
                 return;

@@ -374,6 +374,18 @@ pub enum Cause {
     /// The node closed the connection.
     #[error("the node closed the connection")]
     Closed,
+    /// The client was told to forget the cluster.
+    #[error("the client was told to forget the cluster")]
+    Forgotten,
+    /// This client was closed: see [`Client::close`](crate::Client::close).
+    #[error("this client was closed")]
+    ClientClosed,
+    /// The call was made in a tokio runtime that has ended, or is about to.
+    #[error("the tokio runtime of this call has ended")]
+    RuntimeEnded,
+    /// The call was made outside of a tokio runtime.
+    #[error("this call was made outside of a tokio runtime")]
+    NoRuntime,
     /// No sign of life came for too long.
     #[error("the node fell silent")]
     Silent,
@@ -414,6 +426,10 @@ impl Cause {
             | Self::Version(_)
             | Self::Broken(_)
             | Self::Closed
+            | Self::Forgotten
+            | Self::ClientClosed
+            | Self::RuntimeEnded
+            | Self::NoRuntime
             | Self::Silent
             | Self::Malformed(_)
             | Self::Unwelcoming => None,

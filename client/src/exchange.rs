@@ -6,9 +6,10 @@
 //! from which a belief counts, is taken before each sending and comes back with the answer to that sending.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use leasehold_core::{Done, Instant, NodeId, NotDone, Outcome, Span};
+
+use tokio::runtime::Handle;
 
 use crate::backoff::Backoff;
 use crate::clock;
@@ -17,6 +18,7 @@ use crate::connection::{Arrival, Connection};
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::mailbox::Mailbox;
 use crate::question::{Orphan, Question, Reply};
+use crate::runtime::UnderWay;
 
 /// A conclusive answer.
 #[derive(Debug)]
@@ -97,7 +99,12 @@ impl Exchange {
             loop {
                 match self.verdict(suspect_at).await {
                     Some(Verdict::Over(result)) => break 'sending result,
-                    Some(Verdict::Again) => break,
+                    // Others get their turn between two sendings, so that a deadline is met whatever becomes of them.
+                    Some(Verdict::Again) if clock::now() < self.deadline => {
+                        tokio::task::yield_now().await;
+                        break;
+                    }
+                    Some(Verdict::Again) => break 'sending self.expired(),
                     Some(Verdict::Stay) => suspect_at = clock::now().after(REMINDER),
                     None => break 'sending self.expired(),
                 }
@@ -106,14 +113,17 @@ impl Exchange {
         if let Ok(Answered { reply: Reply::Outcome(Outcome::Done(done)), .. }) = &verdict {
             self.delivered = Some(*done);
         }
+        // A program that tries again and again must not keep its runtime from doing anything else, as from ending.
+        if verdict.is_err() && self.cluster.has_ended() && Handle::try_current().is_ok() {
+            tokio::task::yield_now().await;
+        }
         verdict
     }
 
     /// Sends the question to the best node. Returns when to suspect it, or `None` at the deadline, or if there is no node
     /// to wait for.
     async fn send(&mut self) -> Option<Instant> {
-        let whom = self.question.whom();
-        let mut connection = self.cluster.choose_by(whom, &self.tried, self.deadline).await?;
+        let mut connection = self.connection(&self.tried).await?;
         if self.tried.contains(&connection.node()) {
             // Everybody was asked. They are asked again, after a pause.
             let backoff = self.backoff.get_or_insert_with(|| self.cluster.backoff(b"call"));
@@ -122,9 +132,9 @@ impl Exchange {
                 // It has the question already. Perhaps somebody else is connected by then.
                 return Some(clock::now().after(pause.into()));
             }
-            self.pause(pause).await?;
+            self.cluster.pause(pause.into(), self.deadline).await?;
             self.tried.clear();
-            connection = self.cluster.choose_by(self.question.whom(), &[], self.deadline).await?;
+            connection = self.connection(&[]).await?;
         }
         let call = self.cluster.next_call();
         self.open.push((call, Arc::clone(&connection)));
@@ -145,19 +155,35 @@ impl Exchange {
         Some(asked_at.after(busy.plus(waiting)))
     }
 
-    /// Pauses; `None` if the deadline comes first.
-    async fn pause(&self, pause: Duration) -> Option<()> {
-        let until = clock::now().after(pause.into());
-        clock::sleep_until(until.min(self.deadline)).await;
-        (until < self.deadline).then_some(())
+    /// The best connection, unless the client is about to be closed.
+    async fn connection(&self, tried: &[NodeId]) -> Option<Arc<Connection>> {
+        let whom = self.question.whom();
+        if self.question.releases() {
+            return self.cluster.choose_by(whom, tried, self.deadline).await;
+        }
+        // Polled first, since there nearly always is a connection; a call that begins later is told so by the client.
+        tokio::select! {
+            biased;
+            chosen = self.cluster.choose_by(whom, tried, self.deadline) => chosen,
+            () = self.cluster.closing() => None,
+        }
     }
 
     /// Waits for what becomes of the sendings; `None` at the deadline.
     async fn verdict(&mut self, suspect_at: Instant) -> Option<Verdict> {
         let until = suspect_at.min(self.deadline);
+        let arrives = async {
+            loop {
+                let arrival = self.mailbox.take().await;
+                // What gives up what is held is still done while the client is closed.
+                if !(self.question.releases() && matches!(arrival, Arrival::Closing)) {
+                    return arrival;
+                }
+            }
+        };
         let arrival = tokio::select! {
             biased;
-            arrival = self.mailbox.take() => arrival,
+            arrival = arrives => arrival,
             () = clock::sleep_until(until) => {
                 if until == self.deadline {
                     return None;
@@ -176,7 +202,7 @@ impl Exchange {
     fn thin_out(&mut self) {
         while self.question.queues() && self.open.len() > QUEUED {
             let (call, connection) = self.open.remove(QUEUED);
-            if connection.abandon(call, self.question.orphan()) {
+            if connection.abandon(call, self.tracked(self.question.orphan())) {
                 self.doubt = self.doubt.or(Some(Doubt::Unanswered));
             }
         }
@@ -197,6 +223,7 @@ impl Exchange {
 
     fn judge(&mut self, arrival: Arrival) -> Verdict {
         match arrival {
+            Arrival::Closing => Verdict::Over(self.expired()),
             Arrival::TooLarge { call } => {
                 self.close(call);
                 Verdict::Over(Err(Error::Invalid(Fault::TooLarge)))
@@ -324,10 +351,15 @@ impl Exchange {
         other.is_some_and(|connection| !self.tried.contains(&connection.node()))
     }
 
+    /// The same, as something that is under way.
+    fn tracked(&self, orphan: Option<Orphan>) -> Option<(Orphan, UnderWay)> {
+        orphan.map(|orphan| (orphan, self.cluster.outstanding().begin()))
+    }
+
     /// The deadline has come, or no node will ever be there to be asked.
     fn expired(&mut self) -> Result<Answered, Error> {
         for (call, connection) in std::mem::take(&mut self.open) {
-            let written = connection.abandon(call, self.question.orphan());
+            let written = connection.abandon(call, self.tracked(self.question.orphan()));
             if written && self.question.changes() {
                 self.doubt = self.doubt.or(Some(Doubt::Unanswered));
             }
@@ -354,9 +386,9 @@ impl Drop for Exchange {
         for (call, connection) in &self.open {
             if self.delivered.is_some_and(|done| done.repeated) {
                 // Not cancelled: this may be the sending that took effect, and the node would undo it.
-                connection.forget(*call, orphan.clone());
+                connection.forget(*call, self.tracked(orphan.clone()));
             } else {
-                connection.abandon(*call, orphan.clone());
+                connection.abandon(*call, self.tracked(orphan.clone()));
             }
         }
         // What arrived between the last look and now.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::answer::{Extended, Released, Updated, Votes};
 use crate::clock;
 use crate::cluster::{Cluster, lock_up};
-use crate::error::{Error, OtherCluster, Refusal};
+use crate::error::{Error, OtherCluster, Reason, Refusal};
 use crate::identity::next_step;
 use crate::labels::Labels;
 use crate::operations::{Deadline, extend_as, release_as, update_as};
@@ -119,9 +119,14 @@ impl Held {
         &self.key
     }
 
-    /// Whether the client was told to forget the cluster of this ownership, or has ended.
+    /// Whether the client was told to forget the cluster of this ownership.
     pub(crate) fn is_forgotten(&self) -> bool {
-        self.cluster.has_ended()
+        self.cluster.is_forgotten()
+    }
+
+    /// The cluster, by the connections of the runtime in which the key was acquired.
+    pub(crate) const fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     pub(crate) const fn token(&self) -> Token {
@@ -195,11 +200,16 @@ impl Held {
     }
 
     /// Extends to `ttl` from now, which later extensions ask for as well.
-    pub(crate) async fn extend(&self, ttl: Span, timeout: Duration) -> Result<Extended, Error> {
+    pub(crate) async fn extend(
+        &self,
+        cluster: &Arc<Cluster>,
+        ttl: Span,
+        timeout: Duration,
+    ) -> Result<Extended, Error> {
         let deadline = Deadline::within(timeout);
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn_by(deadline).await?;
         self.state().ttl = ttl;
-        self.extend_now(ttl, deadline).await
+        self.extend_now(cluster, ttl, deadline).await
     }
 
     /// Extends by what was asked for at last, as long as the belief lasts.
@@ -210,12 +220,27 @@ impl Held {
             (state.ttl, state.valid_until)
         };
         // A node that is silent for a sixth of the lease has another one beside it asked as well.
-        self.extend_now(ttl, Deadline::at(until).suspecting_after(ttl.split(6))).await
+        let deadline = Deadline::at(until).suspecting_after(ttl.split(6));
+        self.extend_now(&self.cluster, ttl, deadline).await
     }
 
-    async fn extend_now(&self, ttl: Span, deadline: Deadline) -> Result<Extended, Error> {
+    /// The right to send the next step. Somebody may have it for longer than this call has time.
+    async fn turn_by(&self, deadline: Deadline) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
+        tokio::select! {
+            biased;
+            turn = self.turn.lock() => Ok(turn),
+            () = clock::sleep_until(deadline.instant()) => Err(Error::NotDone(Reason::TooLate)),
+        }
+    }
+
+    async fn extend_now(
+        &self,
+        cluster: &Arc<Cluster>,
+        ttl: Span,
+        deadline: Deadline,
+    ) -> Result<Extended, Error> {
         let step = || self.step();
-        let extended = extend_as(&self.cluster, &self.key, self.owner(), ttl, step, deadline).await;
+        let extended = extend_as(cluster, &self.key, self.owner(), ttl, step, deadline).await;
         match &extended {
             Ok(extended) => self.confirm(extended),
             // By token: whoever holds the key now is not this ownership.
@@ -237,15 +262,16 @@ impl Held {
 
     pub(crate) async fn update(
         &self,
+        cluster: &Arc<Cluster>,
         value: Bytes,
         labels: Option<&Labels>,
         timeout: Duration,
     ) -> Result<Updated, Error> {
         let deadline = Deadline::within(timeout);
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn_by(deadline).await?;
         let (owner, id) = (self.owner(), self.step());
         let updated =
-            update_as(&self.cluster, &self.key, owner, value.clone(), labels, id, deadline).await;
+            update_as(cluster, &self.key, owner, value.clone(), labels, id, deadline).await;
         match &updated {
             Ok(_) => self.state().value = value,
             Err(Error::Refused(refusal)) => drop(self.end(Lost::Taken(refusal.clone()))),
@@ -255,10 +281,14 @@ impl Held {
     }
 
     /// Gives the key up. The belief must have ended before.
-    pub(crate) async fn release(&self, timeout: Duration) -> Result<Released, Error> {
+    pub(crate) async fn release(
+        &self,
+        cluster: &Arc<Cluster>,
+        timeout: Duration,
+    ) -> Result<Released, Error> {
         debug_assert!(self.state().end.is_some(), "a release ends the belief before it is sent");
         let (owner, id, deadline) = (self.owner(), self.step(), Deadline::within(timeout));
-        release_as(&self.cluster, &self.key, owner, id, deadline).await
+        release_as(cluster, &self.key, owner, id, deadline).await
     }
 }
 

@@ -141,20 +141,21 @@ impl Keeper {
         }
     }
 
-    /// Ends all beliefs.
-    pub(crate) fn close(&self) {
+    /// Ends all beliefs, and keeps nothing any more. Returns what was kept.
+    pub(crate) fn close(&self) -> Vec<Arc<Held>> {
         lock_up(&self.table).closed = true;
-        self.end_all(&Lost::Ended);
+        self.end_all(&Lost::Ended)
     }
 
-    /// Ends the beliefs that there are.
-    pub(crate) fn end_all(&self, why: &Lost) {
+    /// Ends the beliefs that there are. Returns whose they were.
+    pub(crate) fn end_all(&self, why: &Lost) -> Vec<Arc<Held>> {
         let mut table = lock_up(&self.table);
-        for kept in std::mem::take(&mut table.guards).into_values() {
-            drop(kept.held.end(why.clone()));
-        }
         table.ends.clear();
         table.extensions.clear();
+        let kept = std::mem::take(&mut table.guards);
+        drop(table);
+        let ended = kept.into_values().map(|kept| kept.held);
+        ended.inspect(|held| drop(held.end(why.clone()))).collect()
     }
 }
 
@@ -224,6 +225,6 @@ struct CloseOnDrop(Arc<Keeper>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.close();
+        drop(self.0.close());
     }
 }

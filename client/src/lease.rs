@@ -75,7 +75,7 @@ impl Lease {
     /// was told to forget the cluster.
     #[must_use]
     pub fn valid_until(&self) -> Instant {
-        if self.cluster.has_ended() { Instant::default() } else { self.valid_until }
+        if self.cluster.is_forgotten() { Instant::default() } else { self.valid_until }
     }
 
     /// For how long from now this process may believe that it holds the key; zero if it may not any more.
@@ -103,7 +103,8 @@ impl Lease {
     /// As for [`Extend`](crate::Extend).
     pub async fn extend(&mut self, ttl: Duration) -> Result<Extended, Error> {
         let (owner, deadline) = (self.owner(), self.deadline());
-        let (cluster, key, next) = (&self.cluster, &self.key, &mut self.next);
+        let cluster = &self.client.cluster_like(&self.cluster);
+        let (key, next) = (&self.key, &mut self.next);
         let step = || step_of(next);
         let extended = extend_as(cluster, key, owner, ttl.into(), step, deadline).await?;
         self.valid_until = self.valid_until.max(extended.valid_until);
@@ -121,7 +122,8 @@ impl Lease {
         labels: Option<Labels>,
     ) -> Result<Updated, Error> {
         let (owner, deadline, id) = (self.owner(), self.deadline(), step_of(&mut self.next));
-        let (cluster, key, labels) = (&self.cluster, &self.key, labels.as_ref());
+        let cluster = &self.client.cluster_like(&self.cluster);
+        let (key, labels) = (&self.key, labels.as_ref());
         let value = value.into();
         let updated = update_as(cluster, key, owner, value.clone(), labels, id, deadline).await?;
         self.value = value;
@@ -135,7 +137,8 @@ impl Lease {
     /// As for [`Release`](crate::Release).
     pub async fn release(mut self) -> Result<Released, Error> {
         let (owner, deadline, id) = (self.owner(), self.deadline(), step_of(&mut self.next));
-        release_as(&self.cluster, &self.key, owner, id, deadline).await
+        let cluster = self.client.cluster_like(&self.cluster);
+        release_as(&cluster, &self.key, owner, id, deadline).await
     }
 
     const fn owner(&self) -> Owner {

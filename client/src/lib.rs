@@ -19,6 +19,7 @@ mod answer;
 mod backoff;
 mod client;
 pub mod clock;
+mod close;
 mod cluster;
 mod connection;
 mod election;
@@ -40,6 +41,7 @@ mod options;
 mod post;
 mod question;
 mod registry;
+mod runtime;
 mod serve;
 mod survey;
 #[cfg(test)]
@@ -51,6 +53,7 @@ pub use answer::{
     Amended, Extended, Holder, NodeReport, Released, Updated, Votes, Waiter, Waiting, WaitingReport,
 };
 pub use client::Client;
+pub use close::NotReleased;
 pub use election::{Campaign, Election, Leader, Leadership, Observer};
 pub use error::{Cause, Doubt, Error, Fault, OtherCluster, Reason, Refusal, Unreachable};
 pub use guard::{Belief, Guard};
@@ -59,7 +62,7 @@ pub use labels::Labels;
 pub use lease::Lease;
 pub use leasehold_core::{
     Address, Amendment, Bytes, Candidate, ClusterId, Epoch, Heard, Key, Lag, MAX_MAIL, Member,
-    NodeId, Owner, Peer, Span, Standing, Status, Token, Trouble, Wants,
+    NoAnswer, NodeId, Owner, Peer, Span, Standing, Status, Token, Trouble, Wants,
 };
 pub use listing::{Listed, Listing};
 pub use operations::{Call, Extend, Lock, Release, Update};

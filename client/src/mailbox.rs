@@ -118,6 +118,7 @@ mod tests {
             | Arrival::Reply { call, .. }
             | Arrival::TooLarge { call }
             | Arrival::Quiet { call } => *call,
+            Arrival::Closing => u64::MAX,
         }
     }
 

@@ -100,10 +100,13 @@ async fn ask(
     let connection = cluster.reach(node, address, deadline).await?;
     let mut mailbox = Mailbox::new();
     let (call, now) = (cluster.next_call(), clock::now());
-    connection.ask(call, question.item(call, now), now, mailbox.slot()).await;
+    let asked = async {
+        connection.ask(call, question.item(call, now), now, mailbox.slot()).await;
+        mailbox.take().await
+    };
     let arrival = tokio::select! {
         biased;
-        arrival = mailbox.take() => Some(arrival),
+        arrival = asked => Some(arrival),
         () = clock::sleep_until(deadline) => None,
     };
     connection.forget(call, None);
@@ -112,6 +115,7 @@ async fn ask(
         Some(Arrival::Lost { .. } | Arrival::TooLarge { .. } | Arrival::Quiet { .. }) => {
             Err(Cause::Closed)
         }
+        Some(Arrival::Closing) => Err(Cause::ClientClosed),
         None => Err(Cause::TimedOut),
     }
 }

@@ -132,7 +132,14 @@ impl Lock {
 
     async fn guard(self) -> Result<Guard, Error> {
         let (client, auto_extend) = (self.client.clone(), self.auto_extend);
-        Ok(Guard::new(client, self.acquire().await?, auto_extend))
+        let here = client.here();
+        let _under_way = here.cluster().outstanding().begin();
+        let guard = Guard::new(client.clone(), here, self.acquire().await?, auto_extend);
+        if client.is_closing() {
+            drop(guard.release().await);
+            return Err(client.cluster().failure());
+        }
+        Ok(guard)
     }
 
     async fn acquire(self) -> Result<Acquired, Error> {
@@ -435,6 +442,10 @@ impl Deadline {
 
     pub(crate) fn within(timeout: Duration) -> Self {
         Self::at(clock::now().after(timeout.into()))
+    }
+
+    pub(crate) const fn instant(self) -> Instant {
+        self.at
     }
 
     /// Asks another node beside one that takes longer than `span`, if that is sooner than usual.

@@ -216,6 +216,11 @@ impl Question {
         }
     }
 
+    /// Whether it gives up what is held.
+    pub(crate) const fn releases(&self) -> bool {
+        matches!(self, Self::Key { action: Action::Release { .. }, .. })
+    }
+
     /// Whether this waits for something to come about, so that running out of time is an answer.
     pub(crate) const fn waits(&self) -> bool {
         match self {

@@ -8,6 +8,7 @@ mod credentials;
 mod guards;
 mod reading;
 mod resending;
+mod runtimes;
 mod server;
 mod tls;
 mod waits;

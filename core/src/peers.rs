@@ -267,7 +267,14 @@ impl Peers {
             Peer {
                 member: member.clone(),
                 master: place < config.masters.len(),
-                standing: if own { standing } else { known.standing },
+                standing: if own {
+                    standing
+                } else if known.epoch == self.epoch() {
+                    known.standing
+                } else {
+                    // What it said of itself in another epoch says nothing about this one.
+                    Standing::Unknown
+                },
                 up: own || known.up,
             }
         };

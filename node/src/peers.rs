@@ -2,7 +2,7 @@
 //!
 //! Every node dials every other one and sends on the connection it dialled; on one it accepted it only listens. So
 //! there is nothing to agree on between the two connections of a pair, and each is judged for itself
-//! ([`handshake`](crate::handshake)). The driver's side is [`links`](crate::links).
+//! ([`handshake`](crate::handshake)). Only a configuration that the other end does not know goes both ways. The driver's side is [`links`](crate::links).
 //!
 //! Whoever dials is met on the [`porch`](crate::porch), those first at whose address a node was found before.
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasehold_core::wire::{Frame, PeerHello, PeerItem};
-use leasehold_core::{NodeId, Span};
+use leasehold_core::{Body, Change, Message, NodeId, Span};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::AsyncWriteExt;
@@ -41,6 +41,8 @@ use crate::tls;
 const HANDSHAKE: Span = Span::from_secs(4);
 /// The largest hello, in bytes.
 const HELLO: usize = 16 << 10;
+/// The most that a node sends to one that dialled it: its hello, and a configuration, however many members it names.
+const CONFIGURATION: usize = 256 << 10;
 /// A write that makes no progress for so long ends the connection.
 const STALL: Span = Span::from_secs(2);
 /// An accepted connection on which nothing comes for so long is closed; a living peer beats ten times a second.
@@ -54,6 +56,8 @@ const STRANGERS: usize = 256;
 /// Pauses between attempts to dial.
 const FIRST_PAUSE: Span = Span::from_millis(50);
 const LAST_PAUSE: Span = Span::from_secs(2);
+/// The longest pause before a former member is dialled that the present ones can do without: it may be gone for good.
+const FORMER_PAUSE: Span = Span::from_secs(30);
 
 /// What came from a peer.
 #[derive(Debug)]
@@ -132,14 +136,34 @@ impl Context {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn judge(&self, hello: &PeerHello, expected: Option<&str>) -> Result<u16, String> {
+    /// Whether there is to be a link with `peer`, and what it has to be told in any case.
+    fn judge(
+        &self,
+        hello: &PeerHello,
+        expected: Option<&str>,
+    ) -> (Result<u16, String>, Option<Message>) {
         let identity = self.identity();
-        let judgement = identity.judge(hello, expected);
+        let (judgement, handover) = (identity.judge(hello, expected), identity.handover(hello));
         if judgement.is_err() && identity.is_stranger(hello) {
             drop(identity);
             self.knocks().note(self.clock.now(), &hello.member);
         }
-        judgement
+        (judgement, handover)
+    }
+
+    /// A node that this one dialled says that there is a newer configuration.
+    fn handed_over(&self, from: NodeId, message: Message) {
+        let items = Vec::from([PeerItem::Message(message)]);
+        // It is said again with the next hello.
+        if self.arrivals.try_send(PeerArrival { from, items }).is_err() {
+            self.counters.messages_dropped.add(1);
+        }
+    }
+
+    /// The longest pause between attempts to dial, and whether a failure is worth a line in the log.
+    fn urgency(&self, peer: &Known) -> (Span, bool) {
+        let settled = peer.former && self.identity().complete;
+        if settled { (FORMER_PAUSE, false) } else { (LAST_PAUSE, true) }
     }
 }
 
@@ -282,7 +306,7 @@ async fn welcome(context: &Context, stream: TcpStream) -> Result<Welcomed, Strin
             (stream, Some(shown))
         }
     };
-    let hello = match first(context, &mut stream, &mut intake).await? {
+    let hello = match first(context, &mut stream, &mut intake, HELLO).await? {
         PeerItem::Hello(hello) => hello,
         PeerItem::Refused(_)
         | PeerItem::Beat
@@ -305,12 +329,16 @@ async fn welcome(context: &Context, stream: TcpStream) -> Result<Welcomed, Strin
         return Err(refuse(context, &mut stream, reason).await);
     }
     match context.judge(&hello, None) {
-        Ok(_) => {
+        (Ok(_), handover) => {
             let mine = context.identity().hello();
             say(&mut stream, &PeerItem::Hello(mine)).await?;
+            hand_over(&mut stream, handover).await?;
             Ok(Welcomed { stream, from, intake, hello })
         }
-        Err(reason) => Err(refuse(context, &mut stream, reason).await),
+        (Err(reason), handover) => {
+            hand_over(&mut stream, handover).await?;
+            Err(refuse(context, &mut stream, reason).await)
+        }
     }
 }
 
@@ -333,15 +361,20 @@ pub(crate) async fn dial(context: Arc<Context>, peer: Known) {
             }
             Err(reason) => Some(reason),
         };
+        let (longest, worth_saying) = context.urgency(&peer);
         if let Some(reason) = reason
             && quiet.lets(context.clock.now(), &reason)
         {
-            warn!(peer = peer.name, address = peer.address, "no link: {reason}");
+            if worth_saying {
+                warn!(peer = peer.name, address = peer.address, "no link: {reason}");
+            } else {
+                debug!(peer = peer.name, address = peer.address, "no link: {reason}");
+            }
         }
         // Between half and the whole pause, so that nodes do not try in step.
         let half = pause.as_micros() / 2;
         context.clock.sleep(Span::from_micros(half + dice.random_range(0..=half))).await;
-        pause = pause.times(2).min(LAST_PAUSE);
+        pause = pause.times(2).min(longest);
     }
 }
 
@@ -362,29 +395,48 @@ async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, 
         let mine = context.identity().hello();
         say(&mut stream, &PeerItem::Hello(mine)).await?;
         let mut intake = Intake::new();
-        let hello = match first(context, &mut stream, &mut intake).await? {
-            PeerItem::Hello(hello) => hello,
+        let hello = answered(context, &mut stream, &mut intake, peer).await?;
+        match context.judge(&hello, Some(&peer.name)) {
+            (Ok(_), handover) => {
+                context.lobby.remember(address);
+                context.refusals().forget(&peer.name);
+                hand_over(&mut stream, handover).await?;
+                Ok((stream, hello, intake))
+            }
+            (Err(reason), handover) => {
+                hand_over(&mut stream, handover).await?;
+                Err(refuse(context, &mut stream, reason).await)
+            }
+        }
+    };
+    let limited = context.clock.limit(HANDSHAKE, attempt).await;
+    limited.unwrap_or_else(|| Err("no answer in time".into()))
+}
+
+/// The hello of a node that was dialled.
+async fn answered(
+    context: &Context,
+    stream: &mut Stream,
+    intake: &mut Intake,
+    peer: &Known,
+) -> Result<PeerHello, String> {
+    loop {
+        match first(context, stream, intake, CONFIGURATION).await? {
+            PeerItem::Hello(hello) => return Ok(hello),
             PeerItem::Refused(reason) => {
                 context.counters.handshakes_refused.add(1);
                 context.refusals().note(context.clock.now(), &peer.name, None, &reason);
                 return Err(format!("refused there: {reason}"));
             }
+            PeerItem::Message(message) if is_handover(&message) => {
+                context.handed_over(peer.id.unwrap_or_default(), message);
+            }
             PeerItem::Beat
             | PeerItem::Message(_)
             | PeerItem::Mail { .. }
             | PeerItem::Receipt { .. } => return Err("no hello at first".into()),
-        };
-        match context.judge(&hello, Some(&peer.name)) {
-            Ok(_) => {
-                context.lobby.remember(address);
-                context.refusals().forget(&peer.name);
-                Ok((stream, hello, intake))
-            }
-            Err(reason) => Err(refuse(context, &mut stream, reason).await),
         }
-    };
-    let limited = context.clock.limit(HANDSHAKE, attempt).await;
-    limited.unwrap_or_else(|| Err("no answer in time".into()))
+    }
 }
 
 /// Sends on a dialled connection what the driver has for the peer, until it ends. Says why.
@@ -415,7 +467,7 @@ async fn send(
             }
             read = intake.read(&mut stream) => match read {
                 Ok(0) => break "closed there".into(),
-                Ok(_) => if let Err(reason) = overhear(&mut intake) { break reason },
+                Ok(_) => if let Err(reason) = overhear(context, peer, &mut intake) { break reason },
                 Err(error) => break words(error),
             }
         }
@@ -427,22 +479,39 @@ async fn send(
     reason
 }
 
-/// On a dialled connection nothing comes after the hello, but for a late refusal.
-fn overhear(intake: &mut Intake) -> Result<(), String> {
-    match intake.item::<PeerItem>() {
-        Ok(None) if intake.pending() <= HELLO => Ok(()),
-        Ok(Some(PeerItem::Refused(reason))) => Err(format!("refused there: {reason}")),
-        Ok(
-            Some(
-                PeerItem::Hello(_)
-                | PeerItem::Beat
-                | PeerItem::Message(_)
-                | PeerItem::Mail { .. }
-                | PeerItem::Receipt { .. },
-            )
-            | None,
-        ) => Err("the peer sends where it should listen".into()),
-        Err(malformed) => Err(format!("the peer sent {malformed}")),
+/// On a dialled connection nothing comes after the hello, but for a newer configuration and a late refusal.
+fn overhear(context: &Context, from: NodeId, intake: &mut Intake) -> Result<(), String> {
+    loop {
+        match intake.item::<PeerItem>() {
+            Ok(None) if intake.pending() <= CONFIGURATION => return Ok(()),
+            Ok(Some(PeerItem::Refused(reason))) => return Err(format!("refused there: {reason}")),
+            Ok(Some(PeerItem::Message(message))) if is_handover(&message) => {
+                context.handed_over(from, message);
+            }
+            Ok(
+                Some(
+                    PeerItem::Hello(_)
+                    | PeerItem::Beat
+                    | PeerItem::Message(_)
+                    | PeerItem::Mail { .. }
+                    | PeerItem::Receipt { .. },
+                )
+                | None,
+            ) => return Err("the peer sends where it should listen".into()),
+            Err(malformed) => return Err(format!("the peer sent {malformed}")),
+        }
+    }
+}
+
+const fn is_handover(message: &Message) -> bool {
+    matches!(message.body, Body::Change(Change::Adopt { .. }))
+}
+
+/// Tells the other end of the configuration in force here, if it has to hear of it.
+async fn hand_over(stream: &mut Stream, handover: Option<Message>) -> Result<(), String> {
+    match handover {
+        Some(message) => say(stream, &PeerItem::Message(message)).await,
+        None => Ok(()),
     }
 }
 
@@ -451,6 +520,7 @@ async fn first(
     context: &Context,
     stream: &mut Stream,
     intake: &mut Intake,
+    most: usize,
 ) -> Result<PeerItem, String> {
     loop {
         if intake.is_tls() {
@@ -461,10 +531,10 @@ async fn first(
         }
         match intake.item() {
             Ok(Some(item)) => return Ok(item),
-            Ok(None) if intake.pending() <= HELLO => {}
+            Ok(None) if intake.pending() <= most => {}
             Ok(None) => {
                 context.counters.malformed.add(1);
-                return Err(format!("a hello of more than {HELLO} bytes"));
+                return Err(format!("a hello of more than {most} bytes"));
             }
             Err(malformed) => {
                 context.counters.malformed.add(1);

@@ -456,6 +456,7 @@ fn configured(config: &Config) -> Vec<(Known, bool)> {
         name: address.name.clone(),
         address: address.peer.clone(),
         id: None,
+        former: false,
     };
     let masters = config.masters.iter().map(|address| (known(address), true));
     let replicas = config.replicas.iter().map(|address| (known(address), false));

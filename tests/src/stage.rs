@@ -143,7 +143,7 @@ impl Stage {
 
     fn init(&mut self, node: Name, cluster: ClusterId) -> Result<(), String> {
         let masters = self.as_members(self.world.names());
-        let config = Config { epoch: Epoch(1), masters, replicas: Vec::new(), before: Vec::new() };
+        let config = Config { epoch: Epoch(1), masters, ..Config::default() };
         self.ask(node, Request::Init { cluster, config }, &format!("init at {node}"))
     }
 

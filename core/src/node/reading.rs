@@ -9,6 +9,7 @@ use crate::bytes::Key;
 use crate::decide::describe;
 use crate::entry::Entry;
 use crate::hash::{self, Seeded};
+use crate::members::{ClusterId, Config};
 use crate::request::{Holder, Status};
 use crate::tally::Tally;
 use crate::time::{Instant, Span};
@@ -32,6 +33,20 @@ pub struct View {
 const AHEAD: usize = 32;
 
 impl Node {
+    /// The configuration in force, and of which cluster it is. For drivers: links lead to its members and, until
+    /// [`Node::is_complete`] and they know of it, to its former ones (protocol, section 9).
+    #[must_use]
+    pub fn configuration(&self) -> Option<(ClusterId, &Config)> {
+        self.peers.config()
+    }
+
+    /// Whether a quorum of the masters says that it votes in the epoch in force.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let (_, quorum) = self.peers.quorum();
+        self.peers.voting(self.sync.is_active()) >= quorum
+    }
+
     /// Looks ahead: a driver that has several inputs at hand may say, before it hands them in one by one, which keys they are
     /// about. What they will read of far memory is read now, and waited for together instead of one after the other. Changes
     /// nothing, and costs next to nothing where all of it is near.

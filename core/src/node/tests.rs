@@ -33,6 +33,7 @@ fn config(masters: u64, replicas: u64) -> Config {
         masters: (1..=masters).map(member).collect(),
         replicas: (masters + 1..=masters + replicas).map(member).collect(),
         before: Vec::new(),
+        former: Vec::new(),
     }
 }
 

@@ -26,7 +26,7 @@ impl Driver {
             self.begin(
                 now,
                 ticket,
-                Config { epoch: Epoch(1), masters, replicas, before: Vec::new() },
+                Config { epoch: Epoch(1), masters, replicas, ..Config::default() },
             );
         } else if self.parts.founding.is_master() {
             self.parts.founding.ask(now, ticket, patience);
@@ -107,11 +107,15 @@ impl Driver {
         let Status { id, cluster, epoch, members, standing, .. } = status;
         self.parts.desk.set_stranger(cluster.is_none() && standing == Standing::Outside);
         let topology = Topology { cluster, node: id, epoch, members };
-        if topology == self.topology {
+        let complete = self.parts.core.is_complete();
+        let settled = complete == self.parts.peers.identity().complete;
+        if topology == self.topology && settled {
             return;
         }
-        self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
-        self.topology = topology;
+        if topology != self.topology {
+            self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
+            self.topology = topology;
+        }
         self.introduce();
     }
 
@@ -138,27 +142,32 @@ impl Driver {
         info!("{}: {words}{}", names::of_standing(status.standing), left.unwrap_or_default());
     }
 
-    /// Tells handshakes and links whom to expect: the members and their guests, or whom the configuration file names.
+    /// Tells handshakes and links whom to expect: the members, their guests and the former members, or whom the
+    /// configuration file names.
     fn introduce(&mut self) {
         let Topology { cluster, node, epoch, members } = &self.topology;
         let founded = *epoch > Epoch::default();
         let mut known: Vec<Known> = if founded {
             let others = members.iter().filter(|peer| peer.member.id != *node);
-            let known = |peer: &Peer| Known {
-                name: peer.member.name.clone(),
-                address: peer.member.peer.clone(),
-                id: Some(peer.member.id),
-            };
-            others.map(known).collect()
+            others.map(|peer| known_as(&peer.member, false)).collect()
         } else {
             self.parts.configured.iter().map(|(known, _)| known.clone()).collect()
         };
         let guests = &self.amending.guests;
         known.retain(|member| guests.iter().all(|guest| guest.name != member.name));
         known.extend_from_slice(guests);
+        let config = self.parts.core.configuration().map(|(_, config)| config.clone());
+        let former = config.iter().flat_map(|config| &config.former);
+        // Of two nodes with one name the member is dialled; the other one dials.
+        let others = former
+            .filter(|one| one.id != *node && known.iter().all(|known| known.name != one.name));
+        let others: Vec<Known> = others.map(|one| known_as(one, true)).collect();
+        known.extend(others);
         {
             let mut identity = self.parts.peers.identity();
             identity.cluster = *cluster;
+            identity.config = config;
+            identity.complete = self.parts.core.is_complete();
             identity.known.clone_from(&known);
         }
         self.parts.links.keep(&known);
@@ -250,10 +259,16 @@ impl Driver {
             }
             Err(Unclear::Guests(missing)) => {
                 let knocks = self.parts.peers.knocks();
+                let config = self.parts.core.configuration().map(|(_, config)| config);
                 guests.extend(missing.into_iter().filter_map(|candidate| {
                     let knocked = || knocks.address(now, &candidate.name);
-                    let address = candidate.peer.clone().or_else(knocked)?;
-                    Some(Known { name: candidate.name, address, id: None })
+                    // A former member is let in, so it does not knock.
+                    let former = || {
+                        let mut former = config.into_iter().flat_map(|config| &config.former);
+                        former.find(|one| one.name == candidate.name).map(|one| one.peer.clone())
+                    };
+                    let address = candidate.peer.clone().or_else(knocked).or_else(former)?;
+                    Some(Known { name: candidate.name, address, id: None, former: false })
                 }));
             }
         }
@@ -303,9 +318,10 @@ impl Driver {
 /// Those of the members-to-be who are none yet.
 fn newcomers(status: &Status, (masters, replicas): &Members) -> impl Iterator<Item = Known> {
     let member = |new: &Member| status.members.iter().any(|peer| peer.member == *new);
-    masters.iter().chain(replicas).filter(move |new| !member(new)).map(|new| Known {
-        name: new.name.clone(),
-        address: new.peer.clone(),
-        id: Some(new.id),
-    })
+    masters.iter().chain(replicas).filter(move |new| !member(new)).map(|new| known_as(new, false))
+}
+
+fn known_as(member: &Member, former: bool) -> Known {
+    let (name, address) = (member.name.clone(), member.peer.clone());
+    Known { name, address, id: Some(member.id), former }
 }

@@ -297,15 +297,18 @@ pub(crate) fn peer_item() -> impl Strategy<Value = PeerItem> {
         counter,
         body,
     });
-    let hello = (versions(), "\\PC{0,20}", option::of(cluster()), member(), any::<u64>(), timing())
-        .prop_map(|(versions, cluster_name, cluster, member, boot, timing)| PeerHello {
+    let cluster = ("\\PC{0,20}", option::of(cluster()), any::<u64>());
+    let hello = (versions(), cluster, member(), any::<u64>(), timing()).prop_map(
+        |(versions, (cluster_name, cluster, epoch), member, boot, timing)| PeerHello {
             versions,
             cluster_name,
             cluster,
+            epoch: Epoch(epoch),
             member,
             boot,
             timing,
-        });
+        },
+    );
     prop_oneof![
         8 => message.prop_map(PeerItem::Message).boxed(),
         1 => hello.prop_map(PeerItem::Hello),

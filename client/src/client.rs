@@ -424,10 +424,25 @@ impl Client {
     ///
     /// [`Error::Refused`] if the change makes no sense as things are, [`Error::NotDone`] if a node that is to be a
     /// member could not be reached or another change is under way (repeat it), [`Error::Unknown`] if nobody can tell
-    /// whether the change was agreed on (look at [`Client::status`], or repeat it).
+    /// whether the change was agreed on (look at [`Client::status`], or repeat it). A change of the masters that leaves fewer
+    /// than three, or that is asked for while no quorum of the present ones is seen to vote, is refused, too:
+    /// [`Client::amend_by_force`] does it all the same.
     pub async fn amend(&self, amendment: Amendment) -> Result<Amended, Error> {
+        self.put_amendment(amendment, false).await
+    }
+
+    /// The same as [`Client::amend`], also where that refuses a change because it is a risk.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::amend`].
+    pub async fn amend_by_force(&self, amendment: Amendment) -> Result<Amended, Error> {
+        self.put_amendment(amendment, true).await
+    }
+
+    async fn put_amendment(&self, amendment: Amendment, force: bool) -> Result<Amended, Error> {
         let deadline = Self::deadline(self.options().timeout);
-        let question = Question::amend(amendment, clock::now(), deadline);
+        let question = Question::amend(amendment, force, clock::now(), deadline);
         let reply = self.exchange(question, deadline).run().await?.reply;
         if let Reply::Outcome(Outcome::Configured { epoch, complete }) = reply {
             Ok(Amended { epoch, complete })

@@ -53,6 +53,8 @@ pub(crate) enum Question {
         patience: Instant,
         /// Which.
         amendment: Amendment,
+        /// Also where it is a risk.
+        force: bool,
     },
 }
 
@@ -112,8 +114,13 @@ impl Question {
     }
 
     /// A change of the members, to be over by `deadline`.
-    pub(crate) fn amend(amendment: Amendment, now: Instant, deadline: Instant) -> Self {
-        Self::Amend { patience: patience(now, deadline), amendment }
+    pub(crate) fn amend(
+        amendment: Amendment,
+        force: bool,
+        now: Instant,
+        deadline: Instant,
+    ) -> Self {
+        Self::Amend { patience: patience(now, deadline), amendment, force }
     }
 
     /// The same, for a lock that may queue until then.
@@ -145,10 +152,11 @@ impl Question {
             }
             Self::Waiting(key) => ClientItem::Waiting { call, key: key.clone() },
             Self::Init { patience } => ClientItem::Init { call, patience: patience.since(now) },
-            Self::Amend { patience, amendment } => ClientItem::Amend {
+            Self::Amend { patience, amendment, force } => ClientItem::Amend {
                 call,
                 patience: patience.since(now),
                 amendment: amendment.clone(),
+                force: *force,
             },
         }
     }

@@ -181,6 +181,8 @@ pub enum ClientItem {
         patience: Span,
         /// Which.
         amendment: Amendment,
+        /// Also where it leaves few masters, or too few of the present ones can be reached.
+        force: bool,
     },
     /// Tell of every change in this node's own records from now on, until the call is cancelled.
     Watch {

@@ -406,10 +406,10 @@ impl Driver {
                     self.init(now, ticket, patience);
                 }
             }
-            ClientItem::Amend { call, patience, amendment } => {
+            ClientItem::Amend { call, patience, amendment, force } => {
                 let bytes = budget::of_amendment(&amendment);
                 if let Some(ticket) = desk.open(connection, call, Op::Members, bytes) {
-                    self.amend(now, ticket, patience, amendment);
+                    self.amend(now, ticket, patience, (amendment, force));
                 }
             }
             ClientItem::Host { call } => self.host(connection, call),

@@ -62,7 +62,10 @@ pub(super) enum Action {
         token: Token,
     },
     Members,
-    Amend(Amendment),
+    Amend {
+        amendment: Amendment,
+        force: bool,
+    },
     Status,
 }
 
@@ -78,7 +81,9 @@ impl Action {
             | Self::Wait { key, .. }
             | Self::Waiters { key }
             | Self::FenceCheck { key, .. } => Some(key),
-            Self::Init | Self::List { .. } | Self::Members | Self::Amend(_) | Self::Status => None,
+            Self::Init | Self::List { .. } | Self::Members | Self::Amend { .. } | Self::Status => {
+                None
+            }
         }
     }
 
@@ -86,7 +91,7 @@ impl Action {
     pub(super) const fn changes(&self) -> bool {
         match self {
             Self::Init
-            | Self::Amend(_)
+            | Self::Amend { .. }
             | Self::Lock { .. }
             | Self::Extend { .. }
             | Self::Update { .. }
@@ -146,7 +151,10 @@ fn action(command: ClientCommand) -> Result<Action, String> {
         ClientCommand::Fence(Fence::Check(typed)) => {
             Action::FenceCheck { key: key(typed.key)?, token: token(typed.token)? }
         }
-        ClientCommand::Members(typed) => typed.amendment()?.map_or(Action::Members, Action::Amend),
+        ClientCommand::Members(typed) => match typed.amendment()? {
+            None => Action::Members,
+            Some((amendment, force)) => Action::Amend { amendment, force },
+        },
         ClientCommand::Status => Action::Status,
     })
 }

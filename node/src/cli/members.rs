@@ -12,6 +12,9 @@ use super::words::text;
 pub(crate) struct Members {
     #[command(subcommand)]
     change: Option<Change>,
+    /// Makes the change also where it leaves fewer than three masters, or too few of the present ones can be reached
+    #[arg(long, global = true)]
+    force: bool,
 }
 
 /// A node that may be new is named together with where it listens for other nodes, unless it has introduced itself:
@@ -71,9 +74,9 @@ impl Members {
     }
 
     /// The change that is meant, if one is.
-    pub(super) fn amendment(&self) -> Result<Option<Amendment>, String> {
+    pub(super) fn amendment(&self) -> Result<Option<(Amendment, bool)>, String> {
         let all = |nodes: &[String]| nodes.iter().map(|node| candidate(node)).collect();
-        Ok(Some(match &self.change {
+        let amendment = match &self.change {
             None => return Ok(None),
             Some(Change::Set { masters, replicas }) => {
                 let (masters, replicas): (Result<Vec<_>, _>, Result<_, _>) =
@@ -85,7 +88,8 @@ impl Members {
             Some(Change::Demote { node }) => Amendment::Demote(node.clone()),
             Some(Change::Remove { node }) => Amendment::Remove(node.clone()),
             Some(Change::Replace { node }) => Amendment::Replace(candidate(node)?),
-        }))
+        };
+        Ok(Some((amendment, self.force)))
     }
 }
 

@@ -97,6 +97,7 @@ fn nobody<'a>(mut causes: impl Iterator<Item = &'a Cause>) -> u8 {
 fn report_code(report: &Report) -> u8 {
     match report {
         Report::Read(None) => code::REFUSED,
+        Report::Amended { amended, .. } if !amended.complete => code::NOT_COMPLETE,
         Report::Nodes(nodes) | Report::Members(nodes)
             if nodes.iter().all(|node| node.status.is_err()) =>
         {
@@ -117,7 +118,7 @@ fn report_code(report: &Report) -> u8 {
         | Report::Listed(_)
         | Report::Waiting(_)
         | Report::Members(_)
-        | Report::Amended(_)
+        | Report::Amended { .. }
         | Report::Nodes(_) => code::DONE,
     }
 }
@@ -138,7 +139,7 @@ fn human(action: &Action, report: &Report) -> String {
                 | Action::Waiters { .. }
                 | Action::FenceCheck { .. }
                 | Action::Members
-                | Action::Amend(_)
+                | Action::Amend { .. }
                 | Action::Status => String::new(),
             };
             format!("token {token}, value {value}, valid for {}\n", time(*valid_for))
@@ -160,7 +161,7 @@ fn human(action: &Action, report: &Report) -> String {
             tables::nodes(nodes)
         }
         Report::Members(nodes) => members::table(nodes),
-        Report::Amended(amended) => format!("epoch {}\n", amended.epoch.0),
+        Report::Amended { amended, .. } => format!("epoch {}\n", amended.epoch.0),
         Report::Nodes(nodes) => tables::nodes(nodes),
     }
 }
@@ -195,9 +196,9 @@ fn aside(action: &Action, report: &Report, global: &Global) -> String {
         Report::Released(released) if !released.confirmed => err.push_str(&format!(
             "leasehold: the first answer was lost; {key} is no longer held, by this release or because its lease had ended\n"
         )),
-        Report::Amended(amended) if !amended.complete => err.push_str(
-            "leasehold: agreed on; the masters do not vote yet, see `leasehold members`\n",
-        ),
+        Report::Amended { amended, masters } => {
+            err.push_str(&beside_amended(amended.complete, *masters));
+        }
         Report::Listed(all) => err.push_str(&format!(
             "leasehold: {} held, by one node's own records, which may be stale\n",
             all.len()
@@ -224,8 +225,27 @@ fn aside(action: &Action, report: &Report, global: &Global) -> String {
         | Report::Free
         | Report::Current(_)
         | Report::Members(_)
-        | Report::Amended(_)
         | Report::Nodes(_) => {}
+    }
+    err
+}
+
+/// That the new masters do not vote yet, and that one of them is of no use.
+fn beside_amended(complete: bool, masters: usize) -> String {
+    let mut err = String::new();
+    if !complete {
+        err.push_str(
+            "leasehold: agreed on, but no quorum of the new masters votes yet. They take over from the masters before, so let \
+             these run, also those that are no members any more. `leasehold members` shows when it is complete; until then no \
+             key can be acquired or extended\n",
+        );
+    }
+    if masters > 1 && masters.is_multiple_of(2) {
+        err.push_str(&format!(
+            "leasehold: warning: {masters} masters bear as many failures as {}, and one more of them has to answer; an odd \
+             number is better\n",
+            masters - 1
+        ));
     }
     err
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use clap::error::ErrorKind;
 use leasehold_client::{
-    Amendment, Candidate, Cause, ClusterId, Doubt, Error, Fault, Holder, Labels, NodeId,
-    NodeReport, OtherCluster, Owner, Reason, Refusal, Released, Token, Unreachable, Votes,
+    Amended, Amendment, Candidate, Cause, ClusterId, Doubt, Epoch, Error, Fault, Holder, Labels,
+    NodeId, NodeReport, OtherCluster, Owner, Reason, Refusal, Released, Token, Unreachable, Votes,
 };
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use super::perform::Report;
 use super::render::{Shown, error_code, misused, render};
 use super::typed::{ClientCommand, Global};
 use super::words;
+use crate::exit::code;
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -85,18 +86,23 @@ fn what_is_typed_is_understood() {
         value: value.map(Into::into),
         token: token.map(Token),
     };
+    let amend = |amendment, force| Action::Amend { amendment, force };
     for (line, action) in [
         ("init", Action::Init),
         ("status", Action::Status),
         ("members", Action::Members),
-        ("members remove d", Action::Amend(Amendment::Remove("d".into()))),
-        ("members add d=10.0.0.4:7401", Action::Amend(Amendment::Add(new("d", "10.0.0.4:7401")))),
+        ("members remove d", amend(Amendment::Remove("d".into()), false)),
+        ("members remove d --force", amend(Amendment::Remove("d".into()), true)),
+        ("members add d=10.0.0.4:7401", amend(Amendment::Add(new("d", "10.0.0.4:7401")), false)),
         (
             "members set --masters a,d=h:1 --replicas b",
-            Action::Amend(Amendment::Set {
-                masters: vec![member("a"), new("d", "h:1")],
-                replicas: vec![member("b")],
-            }),
+            amend(
+                Amendment::Set {
+                    masters: vec![member("a"), new("d", "h:1")],
+                    replicas: vec![member("b")],
+                },
+                false,
+            ),
         ),
         (
             "extend job --token 7 --ttl 1s",
@@ -153,7 +159,7 @@ fn a_value_of_ones_own_is_new_each_time() {
         | Action::Waiters { .. }
         | Action::FenceCheck { .. }
         | Action::Members
-        | Action::Amend(_)
+        | Action::Amend { .. }
         | Action::Status => panic!("no lock"),
     };
     assert_eq!(value().rsplit('/').count(), 3);
@@ -266,6 +272,20 @@ fn a_refusal_says_who_for_how_long_and_what_to_do() {
 fn results_are_shown_to_people_and_to_programs() {
     let votes = Votes { quorum: 2, votes: 3, commits: 2 };
     let valid_for = Duration::from_micros(29_949_999);
+    let amended = |complete, masters| Report::Amended {
+        amended: Amended { epoch: Epoch(2), complete },
+        masters,
+    };
+    let remove = Action::Amend { amendment: Amendment::Remove("d".into()), force: false };
+    for (complete, masters, code, words) in [
+        (true, 3, code::DONE, ""),
+        (true, 4, code::DONE, "4 masters bear as many failures as 3"),
+        (false, 3, code::NOT_COMPLETE, "no quorum of the new masters votes yet"),
+    ] {
+        let shown = render("members remove", &remove, Ok(amended(complete, masters)), &global(""));
+        assert_eq!((shown.code, shown.out.as_str()), (code, "epoch 2\n"));
+        assert!(shown.err.contains(words) && (shown.err.is_empty() == words.is_empty()));
+    }
     let locked = || Report::Locked { token: Token(7), valid_for, votes };
     let plain = render("lock", &lock(), Ok(locked()), &global(""));
     let line = "token 7, value me, valid for 29.94s\n".to_owned();
@@ -344,7 +364,7 @@ fn status_is_a_table_and_shows_who_is_missing() {
         standing: leasehold_client::Standing::Joining,
         active_in: Some(leasehold_client::Span::from_secs(371)),
         cluster: Some(ClusterId(1, 2)),
-        epoch: leasehold_client::Epoch(1),
+        epoch: Epoch(1),
         members: vec![peer(1), peer(2), peer(3)],
         leases: 5,
         troubles: vec![leasehold_client::Trouble {

@@ -84,7 +84,7 @@ const MEET: &str = "Every master-to-be must run and be linked with the node that
 /// What to do next.
 fn advice(action: &Action, error: &Error) -> String {
     match (action, error) {
-        (Action::Amend(_), Error::NotDone(Reason::MastersMissing(_))) => MEET.to_owned(),
+        (Action::Amend { .. }, Error::NotDone(Reason::MastersMissing(_))) => MEET.to_owned(),
         (_, _) => known(action, error),
     }
 }
@@ -108,7 +108,7 @@ fn known(action: &Action, error: &Error) -> String {
             | Action::List { .. }
             | Action::Waiters { .. }
             | Action::Members
-            | Action::Amend(_)
+            | Action::Amend { .. }
             | Action::Status => format!("Look at it with `leasehold get {key}`."),
         },
         Error::Refused(Refusal::NotHeld) => match action {
@@ -126,7 +126,7 @@ fn known(action: &Action, error: &Error) -> String {
             | Action::List { .. }
             | Action::Waiters { .. }
             | Action::Members
-            | Action::Amend(_)
+            | Action::Amend { .. }
             | Action::Status => String::new(),
         },
         Error::Refused(Refusal::Declined(_)) => String::new(),
@@ -156,7 +156,7 @@ fn doubt(action: &Action) -> String {
     let key = argument(action.key().unwrap_or_default());
     match action {
         Action::Init => "Repeat `leasehold init`: it says if the cluster is there.".to_owned(),
-        Action::Amend(_) => AMENDED.to_owned(),
+        Action::Amend { .. } => AMENDED.to_owned(),
         Action::Lock { value, .. } => format!(
             "See whether {} holds it with `leasehold get {key}`; if so, it ends by itself after its ttl.",
             text(value.as_bytes())

@@ -8,7 +8,7 @@ use leasehold_core::{
 use tracing::{debug, info};
 
 use super::Driver;
-use crate::amending::{Members, Unclear, Wanted, work_out};
+use crate::amending::{Members, Unclear, Wanted, risk, work_out};
 use crate::founding::Ready;
 use crate::handshake::Known;
 use crate::{duration, names, trouble};
@@ -180,7 +180,7 @@ impl Driver {
         now: Instant,
         ticket: Ticket,
         patience: Span,
-        amendment: Amendment,
+        (amendment, force): (Amendment, bool),
     ) {
         let status = self.parts.core.status(now);
         let refusal = if status.members.is_empty() {
@@ -193,8 +193,8 @@ impl Driver {
         match refusal {
             Some(reason) => self.parts.desk.reply(ticket, Outcome::NotDone(reason)),
             None => {
-                info!(?amendment, "an operator wants other members");
-                self.amending.ask(now, ticket, patience, amendment);
+                info!(?amendment, force, "an operator wants other members");
+                self.amending.ask(now, ticket, patience, (amendment, force));
             }
         }
     }
@@ -240,6 +240,11 @@ impl Driver {
         let links = &self.parts.links;
         match work_out(&wanted.amendment, &status.members, |name| links.met(name).cloned()) {
             Ok(members) => {
+                let risk = risk(&status.members, &members).filter(|_| !wanted.force);
+                if let Some(why) = risk {
+                    self.parts.desk.decline(wanted.ticket, why);
+                    return None;
+                }
                 guests.extend(newcomers(status, &members));
                 let patience = wanted.give_up.since(now);
                 let (masters, replicas) = members.clone();

@@ -182,6 +182,9 @@ pub(super) struct InitAsked {
 pub(super) struct MemberAsked {
     /// Its name.
     pub(super) node: String,
+    /// Whether to do it also where it leaves fewer than three masters, or too few of the present ones can be reached.
+    #[serde(default)]
+    pub(super) force: bool,
     /// How long the request may take.
     #[schema(default = "10s")]
     pub(super) timeout: Option<String>,
@@ -195,6 +198,9 @@ pub(super) struct NewcomerAsked {
     pub(super) node: String,
     /// Where it listens for other nodes, as `host:port`; not needed if it runs with a configuration that names the members.
     pub(super) peer: Option<String>,
+    /// Whether to do it also where it leaves fewer than three masters, or too few of the present ones can be reached.
+    #[serde(default)]
+    pub(super) force: bool,
     /// How long the request may take.
     #[schema(default = "10s")]
     pub(super) timeout: Option<String>,
@@ -219,6 +225,9 @@ pub(super) struct MembersAsked {
     /// Who only learns.
     #[serde(default)]
     pub(super) replicas: Vec<CandidateAsked>,
+    /// Whether to do it also where it leaves fewer than three masters, or too few of the present ones can be reached.
+    #[serde(default)]
+    pub(super) force: bool,
     /// How long the request may take.
     #[schema(default = "10s")]
     pub(super) timeout: Option<String>,

@@ -12,6 +12,7 @@ mod attack;
 mod belonging;
 mod bench;
 mod binary;
+mod changes;
 mod clients;
 mod command_line;
 mod conformance;

@@ -1,14 +1,16 @@
 //! Closing a client: everything that it holds is released, and the answers are awaited.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use leasehold_core::{Instant, Key, Span};
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
+use crate::answer::Released;
 use crate::client::Client;
 use crate::clock;
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Doubt, Error};
 use crate::held::Held;
 use crate::runtime::InRuntime;
 
@@ -90,31 +92,41 @@ impl Client {
 /// Releases all, and returns those of which it is not known that they are free.
 async fn release_all(
     within: &InRuntime,
-    mut held: Vec<Arc<Held>>,
+    held: Vec<Arc<Held>>,
     deadline: Instant,
 ) -> Vec<(Key, Error)> {
-    let (mut releases, mut failed) = (JoinSet::new(), Vec::new());
-    loop {
-        while releases.len() < TOGETHER
-            && let Some(next) = held.pop()
-        {
-            let cluster = Arc::clone(within.cluster());
-            if cluster.has_ended() {
-                failed.push((next.key().clone(), cluster.failure()));
-                continue;
-            }
-            releases.spawn(async move {
-                let left = deadline.since(clock::now()).into();
-                let released = next.release(&cluster, left).await;
-                (next.key().clone(), released)
-            });
+    let (mut releases, mut failed) = (VecDeque::new(), Vec::new());
+    for next in held {
+        if releases.len() >= TOGETHER {
+            failed.extend(answer(releases.pop_front()).await);
         }
-        match releases.join_next().await {
-            // A refusal says that the key was not held any more.
-            Some(Ok((_, Ok(_) | Err(Error::Refused(_))))) => {}
-            Some(Ok((key, Err(error)))) => failed.push((key, error)),
-            Some(Err(_)) => {}
-            None => return failed,
+        let (key, cluster) = (next.key().clone(), Arc::clone(within.cluster()));
+        let release = async move {
+            let left = deadline.since(clock::now()).into();
+            next.release(&cluster, left).await
+        };
+        match within.spawn(release) {
+            Some(release) => releases.push_back((key, release)),
+            None => failed.push((key, within.cluster().failure())),
         }
+    }
+    while !releases.is_empty() {
+        failed.extend(answer(releases.pop_front()).await);
+    }
+    failed
+}
+
+/// A release under way, and its key.
+type Releasing = (Key, JoinHandle<Result<Released, Error>>);
+
+/// Waits for the answer. Returns the key if that does not say that it is free.
+async fn answer(release: Option<Releasing>) -> Option<(Key, Error)> {
+    let (key, release) = release?;
+    match release.await {
+        // A refusal says that the key was not held any more.
+        Ok(Ok(_) | Err(Error::Refused(_))) => None,
+        Ok(Err(error)) => Some((key, error)),
+        // It was cut short by the end of its runtime, and may have been sent.
+        Err(_) => Some((key, Error::Unknown(Doubt::Unanswered))),
     }
 }

@@ -38,7 +38,7 @@ pub const HEADER: usize = 5;
 pub const MAX_FRAME: usize = 1 << 20;
 
 /// The protocol versions that this build speaks.
-pub const VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
+pub const VERSIONS: Versions = Versions { oldest: 2, newest: 2 };
 
 /// A range of protocol versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

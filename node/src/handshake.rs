@@ -263,14 +263,14 @@ mod tests {
 
     #[test]
     fn equals_link() {
-        assert_eq!(a().judge(&b(), None), Ok(1));
-        assert_eq!(a().judge(&b(), Some("b")), Ok(1));
+        assert_eq!(a().judge(&b(), None), Ok(2));
+        assert_eq!(a().judge(&b(), Some("b")), Ok(2));
     }
 
     #[test]
     fn each_value_that_differs_is_named() {
-        let newer = Versions { oldest: 2, newest: 3 };
-        assert!(refusal(|hello| hello.versions = newer).contains("versions 1 to 1"));
+        let newer = Versions { oldest: 3, newest: 4 };
+        assert!(refusal(|hello| hello.versions = newer).contains("versions 2 to 2"));
         assert!(refusal(|hello| hello.cluster_name = "red".into()).contains("cluster.name"));
         assert!(refusal(|hello| hello.member.name = "a".into()).contains("both ends"));
         assert!(refusal(|hello| hello.member.name = "z".into()).contains("no node `z`"));
@@ -290,9 +290,9 @@ mod tests {
         let mut identity = a();
         let mut hello = b();
         identity.cluster = Some(ClusterId(1, 2));
-        assert_eq!(identity.judge(&hello, None), Ok(1));
+        assert_eq!(identity.judge(&hello, None), Ok(2));
         hello.cluster = Some(ClusterId(1, 2));
-        assert_eq!(identity.judge(&hello, None), Ok(1));
+        assert_eq!(identity.judge(&hello, None), Ok(2));
         hello.cluster = Some(ClusterId(1, 3));
         assert!(identity.judge(&hello, None).unwrap_err().contains("cluster id"));
     }
@@ -301,7 +301,7 @@ mod tests {
     fn before_there_is_a_configuration_any_incarnation_links() {
         let mut hello = b();
         hello.member = member("c", 99);
-        assert_eq!(a().judge(&hello, None), Ok(1));
+        assert_eq!(a().judge(&hello, None), Ok(2));
     }
 
     /// `a` in epoch 3, in which `b` is a member and `f` is none any more.
@@ -335,8 +335,8 @@ mod tests {
     fn former_members_link_and_nobody_else_in_their_name() {
         let ours = Some(ClusterId(1, 2));
         for epoch in [0, 2, 3] {
-            assert_eq!(founded().judge(&comes("f", 6, ours, epoch), Some("f")), Ok(1));
-            assert_eq!(founded().judge(&comes("b", 66, ours, epoch), None), Ok(1));
+            assert_eq!(founded().judge(&comes("f", 6, ours, epoch), Some("f")), Ok(2));
+            assert_eq!(founded().judge(&comes("b", 66, ours, epoch), None), Ok(2));
         }
         assert!(
             founded().judge(&comes("f", 7, None, 0), None).unwrap_err().contains("no node `f`")
@@ -350,13 +350,13 @@ mod tests {
     #[test]
     fn who_knows_a_newer_configuration_of_the_cluster_is_let_in() {
         let ours = Some(ClusterId(1, 2));
-        assert_eq!(founded().judge(&comes("new", 9, ours, 4), None), Ok(1));
-        assert_eq!(founded().judge(&comes("b", 67, ours, 4), Some("b")), Ok(1));
+        assert_eq!(founded().judge(&comes("new", 9, ours, 4), None), Ok(2));
+        assert_eq!(founded().judge(&comes("b", 67, ours, 4), Some("b")), Ok(2));
         assert!(founded().judge(&comes("new", 9, ours, 3), None).is_err());
         assert!(founded().judge(&comes("new", 9, Some(ClusterId(1, 3)), 4), None).is_err());
         assert!(founded().judge(&comes("new", 9, None, 4), None).is_err());
         // A node that belongs to no cluster yet cannot know who took it in.
-        assert_eq!(a().judge(&comes("new", 9, ours, 1), None), Ok(1));
+        assert_eq!(a().judge(&comes("new", 9, ours, 1), None), Ok(2));
         assert!(a().judge(&comes("new", 9, None, 0), None).is_err());
     }
 

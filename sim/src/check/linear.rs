@@ -276,6 +276,9 @@ impl<'a> Search<'a> {
                 // It may also have taken effect before another sending did, whose effect it was shown in the end.
                 let lock = matches!(op.call, Call::Lock { .. }) && self.is_shown_another(index);
                 let hidden = lock.then(|| self.apply_effect(now, index, 0, deadline)).flatten();
+                // It waited for its answer all the while, so nobody gave that lease back for it.
+                let bound = if op.cancelled { op.invoked } else { op.bound };
+                let hidden = hidden.map(|register| Register { bound, ..register });
                 if !self.took_effect(at, op) {
                     return [effect, hidden, None];
                 }

@@ -90,9 +90,10 @@ pub(crate) async fn run(
     let mut retry = FIRST_RETRY;
     let mut failing: Option<(Option<Mark>, NodeFile)> = None;
     loop {
-        // A newer file takes the place of one that could not be written.
+        // A newer file takes the place of one that could not be written, which must not be written after it.
         let newest = pending.take().map(|(mark, file)| (Some(mark), file));
-        let (mark, file) = match newest.or_else(|| failing.take()) {
+        let failed = failing.take();
+        let (mark, file) = match newest.or(failed) {
             // A file that is there already is not waited for.
             Some((None, _)) | None if pending.finished.load(Ordering::Acquire) => return,
             Some(next) => next,

@@ -55,6 +55,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let released = releases.join_all().await.into_iter().filter(Result::is_ok).count();
     println!("{released} released");
-    client.close().await?;
     Ok(())
 }

@@ -36,7 +36,6 @@ async fn candidate(
         lost = leadership.lost() => return Err(lost.into()),
     }
     leadership.resign().await?;
-    client.close().await?;
     Ok(())
 }
 

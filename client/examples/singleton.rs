@@ -49,13 +49,7 @@ async fn ask(client: &Client) -> Result<(String, u64), Failure> {
                 return Ok((host.to_owned(), token.parse()?));
             }
             // It has not started yet, or its host has just died.
-            Err(
-                SendError::Nobody
-                | SendError::Gone
-                | SendError::Unknown
-                | SendError::Unanswered(_)
-                | SendError::NoReply,
-            ) => {
+            Err(SendError::Nobody | SendError::Gone | SendError::Unknown | SendError::NoReply) => {
                 tokio::task::yield_now().await;
             }
             Err(other) => return Err(other.into()),

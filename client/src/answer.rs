@@ -25,7 +25,7 @@ pub struct Holder {
     pub remaining: Duration,
     /// How long the key stays taken after that, unless it is released.
     pub delay: Duration,
-    /// How long ago the key was acquired; about right, short by what messages between nodes took. For people.
+    /// How long ago the key was acquired; about right, as wall clocks are.
     pub age: Duration,
 }
 

@@ -1,82 +1,66 @@
 //! The client: a handle on everything behind it, and the calls.
 
-mod parts;
-
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::wire::ClientItem;
 use leasehold_core::{Action, Amendment, ClusterId, Key, Outcome, Owner, Parcel, Token};
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
 
-use self::parts::Parts;
 use crate::answer::{Amended, Holder, NodeReport, WaitingReport};
 use crate::clock::{self, Instant};
-use crate::cluster::{Cluster, Whom, lock_up};
+use crate::cluster::Cluster;
 use crate::election::Election;
-use crate::error::{Cause, Doubt, Error, Fault, Reason, Refusal};
+use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::exchange::Exchange;
-use crate::held::Lost;
+use crate::keeper::Keeper;
 use crate::listing::Listing;
 use crate::operations::{Extend, Lock, Release, Update};
-use crate::options::{Credentials, Options};
+use crate::options::Options;
 use crate::question::{Orphan, Question, Reply};
 use crate::registry::{self, Mailbox, Register, Registered, SendError, Target};
-use crate::runtime::{Outstanding, UnderWay};
 use crate::serve::{Serve, ServerHandle, Serving};
 use crate::survey::{self, Lags, Summary};
-use crate::tls::{Secret, Tls};
 use crate::watch::{Watch, WatchEnd};
 
-/// A connection to a cluster, cheap to clone. Await [`Client::close`] before the program ends: it releases what is held,
-/// and waits for the answers. A client of which the last clone, guard and lease are dropped releases what it can, as long
-/// as its runtime runs; what was only begun when that ends may stay taken until its lease ends.
-///
-/// A client may be used in any tokio runtime, also in several at the same time, as one in a `static` is. It connects anew in
-/// each. What was begun in a runtime ends with it: guards that were acquired there lose their keys, mailboxes and
-/// watches end, and calls are answered as not done, or unknown.
+/// A connection to a cluster, cheap to clone. Everything ends when the last clone, the last guard
+/// and the last lease are dropped, and the releases of dropped guards are answered.
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use leasehold_client::{Client, Options};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example() -> Result<(), leasehold_client::Error> {
 /// let client = Client::connect(["127.0.0.1:7400"], Options::new()).await?;
 /// let guard = client.lock("job").value("me").ttl(Duration::from_secs(30)).await?;
 /// println!("token {}", guard.token());
 /// guard.release().await?;
-/// client.close().await?;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("endpoints", &self.inner.endpoints).finish_non_exhaustive()
-    }
-}
-
+#[derive(Debug)]
 struct Inner {
-    options: Options,
-    endpoints: Vec<String>,
-    parts: Mutex<Parts>,
-    /// The client is about to be closed.
-    closing: watch::Sender<bool>,
-    servers: Arc<Outstanding>,
+    cluster: Arc<Cluster>,
+    keeper: Arc<Keeper>,
+    /// Where what must outlive a call is run.
+    runtime: Handle,
+    janitor: JoinHandle<()>,
+    keeping: JoinHandle<()>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let parts = self.parts.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for part in &parts.all {
-            part.end_in_time();
-        }
+        self.keeper.close();
+        self.keeping.abort();
+        self.janitor.abort();
+        self.cluster.end();
     }
 }
 
@@ -88,8 +72,7 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::Unreachable`] if every endpoint failed once, or none answered within the call's timeout;
-    /// [`Error::OtherCluster`] if endpoints belong to two clusters; [`Error::NotAllowed`]; [`Error::Invalid`] without
-    /// endpoints.
+    /// [`Error::Invalid`] without endpoints.
     pub async fn connect(
         endpoints: impl IntoIterator<Item = impl Into<String>>,
         options: Options,
@@ -99,66 +82,16 @@ impl Client {
             return Err(Error::Invalid(Fault::NoEndpoint));
         }
         let deadline = clock::now().after(options.timeout.into());
-        let (all, credentials) = (Vec::new(), options.credentials());
-        let parts = Mutex::new(Parts { all, credentials, identity: None });
-        let (closing, servers) = (watch::Sender::new(false), Arc::default());
-        let inner = Inner { options, endpoints, parts, closing, servers };
+        let (orphans, orphaned) = unbounded_channel();
+        let cluster = Cluster::new(endpoints, options, orphans);
+        let janitor = tokio::spawn(give_back(Arc::clone(&cluster), orphaned));
+        let keeper = Keeper::new();
+        let keeping = tokio::spawn(Arc::clone(&keeper).run());
+        let runtime = Handle::current();
+        let inner = Inner { cluster, keeper, runtime, janitor, keeping };
         let client = Self { inner: Arc::new(inner) };
-        client.cluster().first(deadline).await?;
+        client.inner.cluster.first(deadline).await?;
         Ok(client)
-    }
-
-    /// The identity of the client's cluster: that of the first node that it reached and that belongs to one.
-    #[must_use]
-    pub fn cluster_id(&self) -> Option<ClusterId> {
-        lock_up(&self.inner.parts).identity()
-    }
-
-    /// Forgets which cluster this client belongs to, after [`Error::OtherCluster`]: the next node that is reached at the
-    /// endpoints decides anew. Whatever the client had of the old cluster ends: every guard loses its key and every
-    /// lease its validity, mailboxes and watches end, and calls under way are answered as not done, or unknown. Must be
-    /// called within a tokio runtime.
-    ///
-    /// Two clusters know nothing of each other's leases: make sure that those of the old one have ended, or that their
-    /// owners do not act on them any more.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Client::connect`]; the old cluster is forgotten all the same.
-    pub async fn forget_cluster(&self) -> Result<(), Error> {
-        let deadline = Self::deadline(self.options().timeout);
-        let old = {
-            let mut parts = lock_up(&self.inner.parts);
-            parts.identity = None;
-            std::mem::take(&mut parts.all)
-        };
-        for part in old {
-            drop(part.keeper().end_all(&Lost::Forgotten));
-            part.end(Cause::Forgotten);
-        }
-        self.cluster().first(deadline).await
-    }
-
-    /// Gives this client another secret token, in place of that of [`Options::token`]. It is shown on connections from
-    /// now on, and nodes that did not let the client in are tried again at once. Connections that stand go on with
-    /// the token that they were made with, until the nodes withdraw it.
-    pub fn set_token(&self, token: impl Into<String>) {
-        let token = Secret(token.into());
-        self.present(|credentials| credentials.token = Some(token.clone()));
-    }
-
-    /// Gives this client other certificates, in place of those of [`Options::tls`]: for connections from now on.
-    pub fn set_tls(&self, tls: Tls) {
-        let tls = Some(tls);
-        self.present(|credentials| credentials.tls.clone_from(&tls));
-    }
-
-    fn present(&self, change: impl Fn(&mut Credentials)) {
-        let mut parts = lock_up(&self.inner.parts);
-        change(&mut parts.credentials);
-        for part in &parts.all {
-            part.cluster().present(&change);
-        }
     }
 
     /// Acquires `key` if it is free. Await the builder to do it, for a [`Guard`](crate::Guard).
@@ -326,7 +259,7 @@ impl Client {
     pub async fn waiters(&self, key: impl Into<Key>) -> Vec<WaitingReport> {
         let deadline = Self::deadline(self.options().timeout);
         let question = Question::Waiting(key.into());
-        let asked = crate::members::ask_all(&self.cluster(), &question, deadline).await;
+        let asked = crate::members::ask_all(self.cluster(), &question, deadline).await;
         asked.into_iter().map(Into::into).collect()
     }
 
@@ -340,17 +273,12 @@ impl Client {
     /// [`Error::NotAllowed`].
     pub async fn watch(&self, prefix: impl Into<leasehold_core::Bytes>) -> Result<Watch, Error> {
         let deadline = Self::deadline(self.options().timeout);
-        let cluster = self.cluster();
-        let Some(connection) = cluster.choose_by(Whom::Member, &[], deadline).await else {
-            return Err(cluster.failure());
+        let Some(connection) = self.cluster().choose_by(None, &[], deadline).await else {
+            return Err(Error::Unreachable(self.cluster().causes()));
         };
-        let (mut watch, begun, watcher) = Watch::new(&cluster, Arc::clone(&connection));
+        let (mut watch, begun, watcher) = Watch::new(self.cluster(), Arc::clone(&connection));
         let item = ClientItem::Watch { call: watch.call(), prefix: prefix.into() };
-        let call = watch.call();
-        let begun = async {
-            connection.watch(call, item, clock::now(), watcher).await;
-            begun.await
-        };
+        connection.watch(watch.call(), item, clock::now(), watcher).await;
         tokio::select! {
             biased;
             begun = begun => match begun {
@@ -358,7 +286,9 @@ impl Client {
                 Err(_) => Err(match watch.next().await {
                     Err(WatchEnd::NotDone(reason)) => Error::NotDone(reason),
                     Err(WatchEnd::NotAllowed(why)) => Error::NotAllowed(why),
-                    Ok(_) | Err(WatchEnd::Lagged | WatchEnd::Disconnected) => cluster.failure(),
+                    Ok(_) | Err(WatchEnd::Lagged | WatchEnd::Disconnected) => {
+                        Error::Unreachable(self.cluster().causes())
+                    }
                 }),
             },
             () = clock::sleep_until(deadline) => Err(Error::NotDone(Reason::Unanswered)),
@@ -382,12 +312,12 @@ impl Client {
         Ok(holder.into())
     }
 
-    /// Waits until nobody holds `key` any more, as far as a node knows by itself, for `patience` at most. Returns at once if
-    /// nobody does.
+    /// Waits until nobody holds `key` any more, as far as a node knows by itself, for `patience` at most.
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] if it stayed held, else [`Error::NotDone`] or [`Error::Unreachable`].
+    /// [`Error::Refused`] if nobody holds it in the first place, [`Error::TimedOut`] if it stayed held, else
+    /// [`Error::NotDone`] or [`Error::Unreachable`].
     pub async fn wait_released(
         &self,
         key: impl Into<Key>,
@@ -424,25 +354,10 @@ impl Client {
     ///
     /// [`Error::Refused`] if the change makes no sense as things are, [`Error::NotDone`] if a node that is to be a
     /// member could not be reached or another change is under way (repeat it), [`Error::Unknown`] if nobody can tell
-    /// whether the change was agreed on (look at [`Client::status`], or repeat it). A change of the masters that leaves fewer
-    /// than three, or that is asked for while no quorum of the present ones is seen to vote, is refused, too:
-    /// [`Client::amend_by_force`] does it all the same.
+    /// whether the change was agreed on (look at [`Client::status`], or repeat it).
     pub async fn amend(&self, amendment: Amendment) -> Result<Amended, Error> {
-        self.put_amendment(amendment, false).await
-    }
-
-    /// The same as [`Client::amend`], also where that refuses a change because it is a risk.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Client::amend`].
-    pub async fn amend_by_force(&self, amendment: Amendment) -> Result<Amended, Error> {
-        self.put_amendment(amendment, true).await
-    }
-
-    async fn put_amendment(&self, amendment: Amendment, force: bool) -> Result<Amended, Error> {
         let deadline = Self::deadline(self.options().timeout);
-        let question = Question::amend(amendment, force, clock::now(), deadline);
+        let question = Question::amend(amendment, clock::now(), deadline);
         let reply = self.exchange(question, deadline).run().await?.reply;
         if let Reply::Outcome(Outcome::Configured { epoch, complete }) = reply {
             Ok(Amended { epoch, complete })
@@ -454,7 +369,7 @@ impl Client {
     /// Asks every member what it knows of itself and its peers, and says why some could not be asked.
     pub async fn status(&self) -> Vec<NodeReport> {
         let deadline = Self::deadline(self.options().timeout);
-        let asked = crate::members::ask_all(&self.cluster(), &Question::Status, deadline).await;
+        let asked = crate::members::ask_all(self.cluster(), &Question::Status, deadline).await;
         asked.into_iter().map(Into::into).collect()
     }
 
@@ -499,11 +414,24 @@ impl Client {
     }
 
     pub(crate) fn exchange(&self, question: Question, deadline: Instant) -> Exchange {
-        Exchange::new(&self.cluster(), question, deadline)
+        Exchange::new(self.cluster(), question, deadline)
+    }
+
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
+        &self.inner.cluster
+    }
+
+    pub(crate) fn keeper(&self) -> &Arc<Keeper> {
+        &self.inner.keeper
+    }
+
+    /// Where what must outlive a call is run.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.inner.runtime
     }
 
     pub(crate) fn options(&self) -> &Options {
-        &self.inner.options
+        self.inner.cluster.options()
     }
 
     fn deadline(timeout: Duration) -> Instant {
@@ -521,16 +449,9 @@ fn misfit(reply: Reply) -> Error {
 }
 
 /// Releases, by token, what was granted and nobody awaits any more (protocol, 5.6).
-pub(crate) async fn give_back(
-    cluster: Arc<Cluster>,
-    mut orphaned: UnboundedReceiver<(Orphan, Token, [UnderWay; 2])>,
-) {
-    while let Some((orphan, token, under_way)) = orphaned.recv().await {
-        let cluster = Arc::clone(&cluster);
-        tokio::spawn(async move {
-            release(cluster, orphan, token).await;
-            drop(under_way);
-        });
+async fn give_back(cluster: Arc<Cluster>, mut orphaned: UnboundedReceiver<(Orphan, Token)>) {
+    while let Some((orphan, token)) = orphaned.recv().await {
+        tokio::spawn(release(Arc::clone(&cluster), orphan, token));
     }
 }
 

@@ -12,10 +12,8 @@ use std::time::Duration;
 pub use leasehold_core::Instant;
 use leasehold_core::Span;
 
-#[cfg(all(not(test), not(madsim)))]
+#[cfg(not(madsim))]
 use self::machine::reading;
-#[cfg(all(test, not(madsim)))]
-use self::moved::reading;
 #[cfg(madsim)]
 use self::simulated::reading;
 
@@ -59,26 +57,5 @@ mod machine {
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         let micros = u64::try_from(time.tv_nsec / 1_000).unwrap_or(0);
         Instant::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros))
-    }
-}
-
-/// A clock that a test moves on: hours of waiting take no longer than a nap. A test is one thread, and so is its clock.
-#[cfg(all(test, not(madsim)))]
-pub(crate) mod moved {
-    use std::cell::Cell;
-
-    use leasehold_core::{Instant, Span};
-
-    thread_local! {
-        static AHEAD: Cell<Span> = const { Cell::new(Span::ZERO) };
-    }
-
-    /// Lets the clock of this thread show so much more from now on.
-    pub(crate) fn advance(span: Span) {
-        AHEAD.set(AHEAD.get().plus(span));
-    }
-
-    pub(super) fn reading() -> Instant {
-        super::machine::reading().after(AHEAD.get())
     }
 }

@@ -2,69 +2,44 @@
 //!
 //! There is one *link* per address: a task that keeps a connection to it as long as the address is an endpoint or
 //! a member's. Callers choose among the links that are up.
-//!
-//! The cluster that is reached first is the client's cluster. Each connection is compared with it, at its welcome and
-//! whenever the node says that the cluster changed, whichever way its address was found; a node of another cluster is
-//! refused. A node that belongs to no cluster, or is no member any more, stays connected and is asked nothing about
-//! keys: what it does not know must not be taken for the cluster's answer.
-
-mod ending;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasehold_core::wire::{Topology, Welcome};
-use leasehold_core::{ClusterId, Instant, NodeId, Peer, Span, Standing, Timing, Token, hash};
-use tokio::runtime::Handle;
+use leasehold_core::{Instant, NodeId, Peer, Span, Standing, Timing, Token, hash};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::connection::{self, Connection};
-use crate::error::{Cause, Error, Reason, Unreachable};
+use crate::error::{Cause, Unreachable};
 use crate::identity;
-use crate::options::{Credentials, Options};
+use crate::options::Options;
 use crate::post::Post;
 use crate::question::Orphan;
-use crate::runtime::{Outstanding, Pulse, UnderWay};
 
-/// For so long at least, endpoints may answer after the first one did, before a client is connected.
-const SECOND_ANSWER: Span = Span::from_millis(100);
-
-/// What all handles of a client share in one runtime.
+/// What all handles of a client share.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     options: Options,
-    /// How the client says who it is, from the next connection on.
-    credentials: watch::Sender<Credentials>,
     endpoints: Vec<String>,
     seed: (u64, u64),
-    /// Where links run.
-    runtime: Option<Handle>,
-    pulse: Pulse,
-    /// Why there will be no connections any more.
-    over: OnceLock<Cause>,
-    closing: AtomicBool,
-    /// Locks under way, and what is to be given back.
-    outstanding: Arc<Outstanding>,
-    /// Releases of what was granted to nobody.
-    returning: Arc<Outstanding>,
     state: Mutex<State>,
     /// Something about the links or the topology is new.
     changed: Notify,
-    orphans: UnboundedSender<(Orphan, Token, [UnderWay; 2])>,
+    orphans: UnboundedSender<(Orphan, Token)>,
     next_call: AtomicU64,
     post: Post,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    ended: bool,
     links: BTreeMap<String, Link>,
-    /// The cluster that was reached first.
-    identity: Option<ClusterId>,
     topology: Option<Topology>,
     timing: Timing,
 }
@@ -75,19 +50,6 @@ struct Link {
     connection: Option<Arc<Connection>>,
     /// Why the last attempt failed, or the last connection ended.
     cause: Option<Cause>,
-    /// The last attempt failed. Otherwise the first one is under way, or a connection was lost just now.
-    failed: bool,
-}
-
-/// Which nodes will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whom<'a> {
-    /// The home of this key, or else any member.
-    Home(&'a [u8]),
-    /// Any member.
-    Member,
-    /// Any member, or where every endpoint is without a cluster, any of those.
-    Founder,
 }
 
 /// Locks a mutex. Nothing panics while it holds one of ours, so what a poisoned one guards is whole.
@@ -99,35 +61,22 @@ impl Cluster {
     pub(crate) fn new(
         endpoints: Vec<String>,
         options: Options,
-        credentials: Credentials,
-        identity: Option<ClusterId>,
-        runtime: Option<Handle>,
-        orphans: UnboundedSender<(Orphan, Token, [UnderWay; 2])>,
+        orphans: UnboundedSender<(Orphan, Token)>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let cluster = Arc::new(Self {
             options,
-            credentials: watch::Sender::new(credentials),
             endpoints,
             seed: identity::draw(),
-            pulse: Pulse::of(runtime.as_ref()),
-            runtime,
-            over: OnceLock::new(),
-            closing: AtomicBool::new(false),
-            outstanding: Arc::default(),
-            returning: Arc::default(),
-            state: Mutex::new(State { identity, ..State::default() }),
+            state: Mutex::default(),
             changed: Notify::new(),
             orphans,
             next_call: AtomicU64::new(0),
             post: Post::default(),
-        })
-    }
-
-    /// Begins to connect to the endpoints.
-    pub(crate) fn begin(self: &Arc<Self>) {
-        for endpoint in &self.endpoints {
-            self.link(&mut lock_up(&self.state), endpoint);
+        });
+        for endpoint in &cluster.endpoints {
+            cluster.link(&mut lock_up(&cluster.state), endpoint);
         }
+        cluster
     }
 
     pub(crate) const fn options(&self) -> &Options {
@@ -150,13 +99,10 @@ impl Cluster {
         node: NodeId,
         deadline: Instant,
     ) -> Option<Arc<Connection>> {
-        let direct = {
-            let state = lock_up(&self.state);
-            state.connection_to(node).filter(|connection| state.serves(connection)).cloned()
-        };
+        let direct = lock_up(&self.state).connection_to(node).cloned();
         match direct {
             Some(connection) => Some(connection),
-            None => self.choose_by(Whom::Member, &[], deadline).await,
+            None => self.choose_by(None, &[], deadline).await,
         }
     }
 
@@ -187,39 +133,29 @@ impl Cluster {
             return;
         }
         // Without a receiver the client has ended, and with it its connections, which tells the nodes.
-        let under_way = [self.outstanding.begin(), self.returning.begin()];
-        drop(self.orphans.send((orphan, token, under_way)));
+        drop(self.orphans.send((orphan, token)));
     }
 
-    /// The cluster that was reached first.
-    pub(crate) fn identity(&self) -> Option<ClusterId> {
-        lock_up(&self.state).identity
+    /// Whether the client has ended, and with it its connections.
+    pub(crate) fn has_ended(&self) -> bool {
+        lock_up(&self.state).ended
     }
 
-    /// Changes how the client says who it is. What failed is tried again at once.
-    pub(crate) fn present(&self, change: impl FnOnce(&mut Credentials)) {
+    /// Ends all connections.
+    pub(crate) fn end(&self) {
+        self.post.end();
         let mut state = lock_up(&self.state);
-        // Under the lock, so that an attempt with the old ones is not taken for one with the new.
-        self.credentials.send_modify(change);
-        for link in state.links.values_mut() {
-            link.failed = false;
+        state.ended = true;
+        for link in std::mem::take(&mut state.links).into_values() {
+            link.task.abort();
         }
     }
 
     /// Takes in what a node says about the cluster, unless it is behind.
-    ///
-    /// # Errors
-    ///
-    /// If it is of another cluster.
-    pub(crate) fn learn(self: &Arc<Self>, topology: Topology) -> Result<(), Cause> {
+    pub(crate) fn learn(self: &Arc<Self>, topology: Topology) {
         let mut state = lock_up(&self.state);
-        state.admit(topology.cluster)?;
-        let unfounded = topology.cluster.is_none() && state.identity.is_some();
-        let behind = state.topology.as_ref().is_some_and(|known| known.epoch > topology.epoch);
-        if unfounded || behind {
-            drop(state);
-            self.changed.notify_waiters();
-            return Ok(());
+        if state.topology.as_ref().is_some_and(|known| known.epoch > topology.epoch) {
+            return;
         }
         let stale: Vec<String> = state
             .links
@@ -238,15 +174,13 @@ impl Cluster {
         state.topology = Some(topology);
         drop(state);
         self.changed.notify_waiters();
-        Ok(())
     }
 
     /// Makes sure that somebody keeps a connection to `address`.
     fn link(self: &Arc<Self>, state: &mut State, address: &str) {
-        let Some(runtime) = &self.runtime else { return };
-        if !self.has_ended() && !state.links.contains_key(address) {
-            let task = runtime.spawn(Arc::clone(self).keep(address.to_owned()));
-            let link = Link { task, connection: None, cause: None, failed: false };
+        if !state.ended && !state.links.contains_key(address) {
+            let task = tokio::spawn(Arc::clone(self).keep(address.to_owned()));
+            let link = Link { task, connection: None, cause: None };
             state.links.insert(address.to_owned(), link);
         }
     }
@@ -254,52 +188,25 @@ impl Cluster {
     /// Keeps a connection to `address`, for ever.
     async fn keep(self: Arc<Self>, address: String) {
         let mut backoff = self.backoff(address.as_bytes());
-        let mut credentials = self.credentials.subscribe();
         loop {
-            let shown = credentials.borrow_and_update().clone();
-            let (cause, failed) = match connection::open(&address, &self.options, &shown).await {
+            let cause = match connection::open(&address, &self.options).await {
                 Ok(opened) => {
-                    let connection = Connection::new(&opened.welcome.topology);
-                    match self.up(&address, &connection, opened.welcome.clone()) {
-                        Ok(()) => {
-                            backoff.reset();
-                            let cause = connection.serve(opened, &self).await;
-                            let rejected = cause.is_rejection();
-                            (cause, rejected)
-                        }
-                        Err(cause) => (cause, true),
-                    }
+                    backoff.reset();
+                    let connection = Connection::new(opened.welcome.topology.node);
+                    self.up(&address, Arc::clone(&connection), opened.welcome.clone());
+                    connection.serve(opened, &self).await
                 }
-                Err(cause) => (cause, true),
+                Err(cause) => cause,
             };
-            self.set(&address, |link| {
-                link.failed = failed && !credentials.has_changed().unwrap_or(false);
-                (link.connection, link.cause) = (None, Some(cause));
-            });
-            tokio::select! {
-                biased;
-                Ok(()) = credentials.changed() => {}
-                () = tokio::time::sleep(backoff.pause()) => {}
-            }
+            self.set(&address, |link| (link.connection, link.cause) = (None, Some(cause)));
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 
-    fn up(
-        self: &Arc<Self>,
-        address: &str,
-        connection: &Arc<Connection>,
-        welcome: Welcome,
-    ) -> Result<(), Cause> {
-        {
-            let mut state = lock_up(&self.state);
-            state.admit(welcome.topology.cluster)?;
-            state.timing = welcome.timing;
-            if let Some(link) = state.links.get_mut(address) {
-                (link.connection, link.failed) = (Some(Arc::clone(connection)), false);
-            }
-        }
-        // Callers hear of both at once.
-        self.learn(welcome.topology)
+    fn up(self: &Arc<Self>, address: &str, connection: Arc<Connection>, welcome: Welcome) {
+        lock_up(&self.state).timing = welcome.timing;
+        self.set(address, |link| link.connection = Some(connection));
+        self.learn(welcome.topology);
     }
 
     fn set(&self, address: &str, change: impl FnOnce(&mut Link)) {
@@ -311,37 +218,31 @@ impl Cluster {
 
     /// Connects to all members: a connection was lost, and another node may know better.
     pub(crate) fn widen(self: &Arc<Self>) {
-        self.widen_in(&mut lock_up(&self.state));
-    }
-
-    fn widen_in(self: &Arc<Self>, state: &mut State) {
+        let mut state = lock_up(&self.state);
         let Some(topology) = &state.topology else { return };
         let addresses: Vec<String> = topology
             .members
             .iter()
             .filter(|peer| state.connection_to(peer.member.id).is_none())
-            // A node that was not met yet is known without it.
-            .filter(|peer| !peer.member.client.is_empty())
             .map(|peer| peer.member.client.clone())
             .collect();
         for address in addresses {
-            self.link(state, &address);
+            self.link(&mut state, &address);
         }
     }
 
-    /// The best connection: a key's home's, or any; one of a node not in `tried`, if there is one. `None` while no node
-    /// that will do is connected.
+    /// The best connection for something about `key`: its home's, or any; one of a node not in `tried`, if
+    /// there is one. `None` while nothing is connected.
     pub(crate) fn choose(
         self: &Arc<Self>,
-        whom: Whom<'_>,
+        key: Option<&[u8]>,
         tried: &[NodeId],
     ) -> Option<Arc<Connection>> {
         let mut state = lock_up(&self.state);
-        if let Whom::Home(key) = whom
+        if let Some(key) = key
             && let Some(home) = state.home(key, tried)
         {
-            let connected = state.connection_to(home.member.id);
-            if let Some(connection) = connected.filter(|connection| state.serves(connection)) {
+            if let Some(connection) = state.connection_to(home.member.id) {
                 return Some(Arc::clone(connection));
             }
             if self.options.direct {
@@ -349,17 +250,9 @@ impl Cluster {
                 self.link(&mut state, &address);
             }
         }
-        let founder = whom == Whom::Founder && state.is_settled() && !state.any_serves();
         let in_order = self.endpoints.iter().chain(state.links.keys());
-        let up: Vec<&Arc<Connection>> = in_order
-            .filter_map(|address| state.links.get(address)?.open())
-            .filter(|connection| founder || state.serves(connection))
-            .collect();
-        if up.is_empty() {
-            // A node that was removed knows where the others are.
-            self.widen_in(&mut state);
-            return None;
-        }
+        let up: Vec<&Arc<Connection>> =
+            in_order.filter_map(|address| state.links.get(address)?.connection.as_ref()).collect();
         let fresh = |connection: &&&Arc<Connection>| !tried.contains(&connection.node());
         let lively = up.iter().find(|connection| fresh(connection) && !connection.is_quiet());
         lively
@@ -368,61 +261,28 @@ impl Cluster {
             .map(|connection| Arc::clone(connection))
     }
 
-    /// [`Cluster::choose`], as soon as there is a choice; `None` if there is none by `deadline`, or waiting for one is of
-    /// no use. [`Cluster::failure`] says why.
+    /// [`Cluster::choose`], as soon as there is a choice; `None` if there is none by `deadline`.
     pub(crate) async fn choose_by(
         self: &Arc<Self>,
-        whom: Whom<'_>,
+        key: Option<&[u8]>,
         tried: &[NodeId],
         deadline: Instant,
     ) -> Option<Arc<Connection>> {
-        let look = || match self.choose(whom, tried) {
-            None if self.is_in_vain(whom) => Some(None),
-            None => None,
-            chosen => Some(chosen),
-        };
-        self.until(deadline, look).await.flatten()
+        self.until(deadline, || self.choose(key, tried)).await
     }
 
-    /// Whether nothing that this client does by itself will connect it: it has ended; every endpoint is without a cluster;
-    /// or nothing is connected, each last attempt failed, and a node that was there does not serve this client.
-    fn is_in_vain(&self, whom: Whom<'_>) -> bool {
-        let state = lock_up(&self.state);
-        let rejected = state.links.values().any(|link| {
-            link.connection.is_none() && link.cause.as_ref().is_some_and(Cause::is_rejection)
-        });
-        let unfounded = whom != Whom::Founder && self.is_unfounded(&state);
-        self.has_ended() || (!state.any_serves() && state.is_settled() && (rejected || unfounded))
-    }
-
-    /// Whether every endpoint is connected and without a cluster.
-    fn is_unfounded(&self, state: &State) -> bool {
-        let unfounded = |address| {
-            let link: Option<&Link> = state.links.get(address);
-            let connection = link.and_then(Link::open);
-            connection.is_some_and(|connection| !connection.is_founded())
-        };
-        state.identity.is_none() && self.endpoints.iter().all(unfounded)
-    }
-
-    /// Waits until something answers or everything has failed once, for the first connection of a client. Endpoints of
-    /// two clusters are an error here, since each client with this list might take another one for its own: so after the
-    /// first answer the others have a moment for theirs.
-    pub(crate) async fn first(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
-        let begun = clock::now();
-        let found = self.until(deadline, || {
+    /// Waits until something answers or everything has failed once, for the first connection of a client.
+    pub(crate) async fn first(self: &Arc<Self>, deadline: Instant) -> Result<(), Unreachable> {
+        let settled = || {
             let state = lock_up(&self.state);
-            (state.any_serves() || state.is_settled()).then_some(())
-        });
-        if found.await.is_some() {
-            let now = clock::now();
-            let moment = now.after(now.since(begun).max(SECOND_ANSWER)).min(deadline);
-            self.until(moment, || lock_up(&self.state).is_settled().then_some(())).await;
+            let any_up = state.links.values().any(|link| link.connection.is_some());
+            let all_failed = state.links.values().all(|link| link.cause.is_some());
+            (any_up || all_failed).then_some(any_up)
+        };
+        match self.until(deadline, settled).await {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(self.causes()),
         }
-        let causes = self.causes();
-        let other = |(_, cause): &(String, Cause)| matches!(cause, Cause::OtherCluster { .. });
-        let any_up = lock_up(&self.state).links.values().any(|link| link.open().is_some());
-        if any_up && !causes.0.iter().any(other) { Ok(()) } else { Err(causes.into()) }
     }
 
     /// The connection to `node` at `address`, or why there is none by `deadline`.
@@ -439,7 +299,7 @@ impl Cluster {
             }
             self.link(&mut state, address);
             let link = state.links.get(address)?;
-            match (link.open(), &link.cause) {
+            match (&link.connection, &link.cause) {
                 (Some(connection), _) => Some(Ok(Arc::clone(connection))),
                 (None, Some(cause)) => Some(Err(cause.clone())),
                 (None, None) => None,
@@ -448,22 +308,12 @@ impl Cluster {
         self.until(deadline, look).await.unwrap_or(Err(Cause::TimedOut))
     }
 
-    /// Pauses, unless there is nothing to wait for any more; `None` if `deadline` comes before the end of the pause.
-    pub(crate) async fn pause(&self, pause: Span, deadline: Instant) -> Option<()> {
-        let until = clock::now().after(pause);
-        self.until::<()>(until.min(deadline), || None).await;
-        (until < deadline).then_some(())
-    }
-
-    /// Asks again whenever something changed, until there is an answer, none can come any more, or `deadline` has come.
+    /// Asks again whenever something changed, until there is an answer or `deadline` has come.
     async fn until<T>(&self, deadline: Instant, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         loop {
             let changed = self.changed.notified();
             if let Some(found) = look() {
                 return Some(found);
-            }
-            if self.has_ended() {
-                return None;
             }
             tokio::select! {
                 biased;
@@ -473,47 +323,17 @@ impl Cluster {
         }
     }
 
-    /// Whether a member is connected.
+    /// Whether anything is connected.
     pub(crate) fn is_connected(&self) -> bool {
-        lock_up(&self.state).any_serves()
+        lock_up(&self.state).links.values().any(|link| link.connection.is_some())
     }
 
-    /// Why there is nobody to ask.
-    pub(crate) fn failure(&self) -> Error {
-        {
-            let state = lock_up(&self.state);
-            if self.is_forgotten() {
-                return Error::NotDone(Reason::Forgotten);
-            }
-            if self.is_unfounded(&state) {
-                let mut connections = state.links.values().filter_map(Link::open);
-                let stranger = connections.any(|connection| connection.is_stranger());
-                return Error::NotDone(if stranger {
-                    Reason::Stranger
-                } else {
-                    Reason::NotFounded
-                });
-            }
-        }
-        self.causes().into()
-    }
-
-    /// Why each address leads to no member.
+    /// Why what is not connected is not.
     pub(crate) fn causes(&self) -> Unreachable {
-        if let Some(why) = self.over.get() {
-            let endpoints = self.endpoints.iter();
-            return Unreachable(endpoints.map(|one| (one.clone(), why.clone())).collect());
-        }
         let state = lock_up(&self.state);
-        let cause = |link: &Link| match link.open() {
-            Some(connection) if state.serves(connection) => None,
-            Some(_) => Some(Cause::NoMember),
-            None => Some(link.cause.clone().unwrap_or(Cause::TimedOut)),
-        };
-        let links = state.links.iter();
-        Unreachable(
-            links.filter_map(|(address, link)| Some((address.clone(), cause(link)?))).collect(),
-        )
+        let down = state.links.iter().filter(|(_, link)| link.connection.is_none());
+        let cause = |link: &Link| link.cause.clone().unwrap_or(Cause::TimedOut);
+        Unreachable(down.map(|(address, link)| (address.clone(), cause(link))).collect())
     }
 
     /// How long a coordinator may take before another node is asked.
@@ -524,46 +344,7 @@ impl Cluster {
     }
 }
 
-impl Link {
-    /// The connection, unless it has ended.
-    fn open(&self) -> Option<&Arc<Connection>> {
-        self.connection.as_ref().filter(|connection| connection.is_open())
-    }
-}
-
 impl State {
-    /// Takes the first cluster for the client's own, and refuses any other one.
-    fn admit(&mut self, found: Option<ClusterId>) -> Result<(), Cause> {
-        match (self.identity, found) {
-            (Some(expected), Some(found)) if expected != found => {
-                Err(Cause::OtherCluster { found, expected })
-            }
-            (None, Some(found)) => {
-                self.identity = Some(found);
-                Ok(())
-            }
-            (Some(_) | None, _) => Ok(()),
-        }
-    }
-
-    /// Whether the node at the other end is a member, by its own word and that of the newest topology.
-    fn serves(&self, connection: &Connection) -> bool {
-        let members = self.topology.as_ref().map(|topology| topology.members.as_slice());
-        let members = members.unwrap_or_default();
-        let named = |peer: &Peer| peer.member.id == connection.node();
-        connection.is_founded() && (members.is_empty() || members.iter().any(named))
-    }
-
-    fn any_serves(&self) -> bool {
-        let mut up = self.links.values().filter_map(Link::open);
-        up.any(|connection| self.serves(connection))
-    }
-
-    /// Whether each link is up, or its last attempt failed.
-    fn is_settled(&self) -> bool {
-        self.links.values().all(|link| link.connection.is_some() || link.failed)
-    }
-
     /// The key's home among the active masters that were not tried and can perhaps be reached.
     fn home(&self, key: &[u8], tried: &[NodeId]) -> Option<&Peer> {
         let topology = self.topology.as_ref()?;
@@ -585,7 +366,7 @@ impl State {
     }
 
     fn connection_to(&self, node: NodeId) -> Option<&Arc<Connection>> {
-        let mut up = self.links.values().filter_map(Link::open);
+        let mut up = self.links.values().filter_map(|link| link.connection.as_ref());
         up.find(|connection| connection.node() == node)
     }
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, Topology, VERSIONS, Welcome};
-use leasehold_core::{Instant, NodeId, Notice, Outcome, Standing};
+use leasehold_core::wire::{ClientHello, ClientItem, Frame, NodeItem, VERSIONS, Welcome};
+use leasehold_core::{Instant, NodeId, Notice, Outcome};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -21,9 +21,8 @@ use crate::error::{Cause, Reason};
 use crate::frames::Inbox;
 use crate::line::{Line, Queued};
 use crate::mailbox::Slot;
-use crate::options::{Credentials, Options};
+use crate::options::Options;
 use crate::question::{Orphan, Reply};
-use crate::runtime::UnderWay;
 use crate::tls::Transport;
 use crate::watch::{WatchEnd, Watcher};
 
@@ -66,8 +65,6 @@ pub(crate) enum Arrival {
         /// Which one.
         call: u64,
     },
-    /// The client is about to be closed. Something else still becomes of the sending.
-    Closing,
     /// The node has given no sign of life when one was due. Something else still becomes of the sending.
     Quiet {
         /// Which one.
@@ -85,8 +82,7 @@ struct Pending {
 #[derive(Debug)]
 enum Waiter {
     Awaited(Slot),
-    /// Something is under way until it is known what is to be given back.
-    Orphaned(Orphan, UnderWay),
+    Orphaned(Orphan),
     Watching(Watcher),
 }
 
@@ -112,7 +108,7 @@ impl Calls {
         match self.pending.remove(&call).map(|pending| pending.waiter) {
             Some(Waiter::Awaited(waiter)) => waiter.put(Arrival::TooLarge { call }),
             Some(Waiter::Watching(watcher)) => watcher.end(WatchEnd::NotDone(Reason::Nonsense)),
-            Some(Waiter::Orphaned(..)) | None => {}
+            Some(Waiter::Orphaned(_)) | None => {}
         }
     }
 }
@@ -125,56 +121,32 @@ pub(crate) struct Connection {
     calls: Mutex<Calls>,
     /// No sign of life came when one was due.
     quiet: AtomicBool,
-    /// The node says that it belongs to a cluster.
-    founded: AtomicBool,
-    /// The node says that it belongs to none, and that the members of one refuse it.
-    stranger: AtomicBool,
-    /// It has ended: nothing is carried any more.
-    ended: AtomicBool,
 }
 
 /// Connects and greets; the name is resolved anew each time.
-pub(crate) async fn open(
-    address: &str,
-    options: &Options,
-    credentials: &Credentials,
-) -> Result<Opened, Cause> {
-    let greet = greet(address, options, credentials);
-    timeout(options.dial, greet).await.unwrap_or(Err(Cause::TimedOut))
+pub(crate) async fn open(address: &str, options: &Options) -> Result<Opened, Cause> {
+    timeout(options.dial, greet(address, options)).await.unwrap_or(Err(Cause::TimedOut))
 }
 
-async fn greet(
-    address: &str,
-    options: &Options,
-    credentials: &Credentials,
-) -> Result<Opened, Cause> {
+async fn greet(address: &str, options: &Options) -> Result<Opened, Cause> {
     let stream =
         TcpStream::connect(address).await.map_err(|error| Cause::Connect(error.to_string()))?;
     stream.set_nodelay(true).map_err(|error| Cause::Broken(error.to_string()))?;
-    let remote = stream.peer_addr().map_err(|error| Cause::Broken(error.to_string()))?;
-    let secret = credentials.token.is_some() && credentials.tls.is_none();
-    if secret && !options.insecure && !remote.ip().to_canonical().is_loopback() {
-        return Err(Cause::TokenInTheClear);
-    }
-    let stream: Box<dyn Transport> = match &credentials.tls {
+    let stream: Box<dyn Transport> = match &options.tls {
         Some(tls) => tls.wrap(address, stream).await?,
         None => Box::new(stream),
     };
     let (mut reader, mut writer) = tokio::io::split(stream);
     let hello = ClientItem::Hello(ClientHello {
         versions: VERSIONS,
-        credential: credentials.token.as_ref().map(|token| token.0.clone()),
+        credential: options.token.as_ref().map(|token| token.0.clone()),
         name: options.name.clone(),
     });
     let mut frame = Frame::default();
     frame.push(&hello).map_err(Cause::Malformed)?;
     write(&mut writer, &frame.take()).await?;
     let mut inbox = Inbox::new();
-    let first = inbox.next(&mut reader).await.map_err(|cause| {
-        let unanswered = if cause == Cause::Closed { Cause::Unanswered } else { cause };
-        inbox.stranger().unwrap_or(unanswered)
-    })?;
-    match first {
+    match inbox.next(&mut reader).await? {
         NodeItem::Welcome(welcome) => {
             if !(VERSIONS.oldest..=VERSIONS.newest).contains(&welcome.version) {
                 return Err(Cause::Version(welcome.version));
@@ -208,37 +180,13 @@ async fn write(writer: &mut WriteHalf<Box<dyn Transport>>, bytes: &[u8]) -> Resu
 }
 
 impl Connection {
-    /// A connection to the node that said this of itself.
-    pub(crate) fn new(topology: &Topology) -> Arc<Self> {
-        let connection = Self {
-            node: topology.node,
+    pub(crate) fn new(node: NodeId) -> Arc<Self> {
+        Arc::new(Self {
+            node,
             line: Line::default(),
             calls: Mutex::default(),
             quiet: AtomicBool::new(false),
-            founded: AtomicBool::new(false),
-            stranger: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-        };
-        connection.hear(topology);
-        Arc::new(connection)
-    }
-
-    /// Takes in what the node says of itself.
-    fn hear(&self, topology: &Topology) {
-        let own = topology.members.iter().find(|peer| peer.member.id == topology.node);
-        let outside = own.is_some_and(|own| own.standing == Standing::Outside);
-        self.founded.store(topology.cluster.is_some(), Ordering::Relaxed);
-        self.stranger.store(topology.cluster.is_none() && outside, Ordering::Relaxed);
-    }
-
-    /// Whether the node belongs to a cluster.
-    pub(crate) fn is_founded(&self) -> bool {
-        self.founded.load(Ordering::Relaxed)
-    }
-
-    /// Whether it belongs to none, and is refused by the members of one.
-    pub(crate) fn is_stranger(&self) -> bool {
-        self.stranger.load(Ordering::Relaxed)
+        })
     }
 
     /// The node at the other end.
@@ -249,20 +197,6 @@ impl Connection {
     /// Whether no sign of life came when one was due: others had better be asked.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Relaxed)
-    }
-
-    /// Whether it has not ended.
-    pub(crate) fn is_open(&self) -> bool {
-        !self.ended.load(Ordering::Acquire)
-    }
-
-    /// Tells those who wait that the client is about to be closed.
-    pub(crate) fn give_up_calls(&self) {
-        for pending in lock_up(&self.calls).pending.values() {
-            if let Waiter::Awaited(waiter) = &pending.waiter {
-                waiter.put(Arrival::Closing);
-            }
-        }
     }
 
     /// Sends a request; what becomes of it arrives at `waiter`, exactly once unless the call is given up first.
@@ -303,15 +237,15 @@ impl Connection {
 
     /// Nobody awaits the call any more. If a lock may still be granted, it will be released. Returns whether the
     /// request may have reached the node.
-    pub(crate) fn abandon(&self, call: u64, orphan: Option<(Orphan, UnderWay)>) -> bool {
+    pub(crate) fn abandon(&self, call: u64, orphan: Option<Orphan>) -> bool {
         let mut calls = lock_up(&self.calls);
         // What is not pending has been told what became of it, which somebody did not look at any more.
         let Some(mut pending) = calls.pending.remove(&call) else { return true };
         if !pending.written {
             return false;
         }
-        if let Some((orphan, under_way)) = orphan {
-            pending.waiter = Waiter::Orphaned(orphan, under_way);
+        if let Some(orphan) = orphan {
+            pending.waiter = Waiter::Orphaned(orphan);
             calls.pending.insert(call, pending);
         }
         // Without room in the queue the node finishes what nobody needs, which is only slow.
@@ -321,13 +255,12 @@ impl Connection {
 
     /// The call has been answered elsewhere. What this node says about it no longer matters, unless it grants a lock a
     /// second time, which is given back then.
-    pub(crate) fn forget(&self, call: u64, orphan: Option<(Orphan, UnderWay)>) {
+    pub(crate) fn forget(&self, call: u64, orphan: Option<Orphan>) {
         let mut calls = lock_up(&self.calls);
-        if let (Some(mut pending), Some((orphan, under_way))) =
-            (calls.pending.remove(&call), orphan)
+        if let (Some(mut pending), Some(orphan)) = (calls.pending.remove(&call), orphan)
             && pending.written
         {
-            pending.waiter = Waiter::Orphaned(orphan, under_way);
+            pending.waiter = Waiter::Orphaned(orphan);
             calls.pending.insert(call, pending);
         }
     }
@@ -418,10 +351,7 @@ impl Connection {
                 // Without room in the line the sender is told that nobody knows.
                 self.line.push_if_room((None, ClientItem::Receipt { mail, delivery }));
             }
-            NodeItem::Topology(topology) => {
-                self.hear(&topology);
-                return cluster.learn(topology).err();
-            }
+            NodeItem::Topology(topology) => cluster.learn(topology),
             NodeItem::NotAllowed { call: Some(call), why } => {
                 self.answered(call, Reply::NotAllowed(why), cluster);
             }
@@ -470,12 +400,11 @@ impl Connection {
                 waiter.put(Arrival::Reply { call, asked_at, reply });
             }
             (Waiter::Watching(watcher), reply) => watcher.refuse(reply),
-            (Waiter::Orphaned(orphan, under_way), Reply::Outcome(Outcome::Done(done))) => {
+            (Waiter::Orphaned(orphan), Reply::Outcome(Outcome::Done(done))) => {
                 cluster.give_back(orphan, done.token);
-                drop(under_way);
             }
             (
-                Waiter::Orphaned(..),
+                Waiter::Orphaned(_),
                 Reply::Outcome(
                     Outcome::Found(_)
                     | Outcome::Woken(_)
@@ -531,15 +460,14 @@ impl Connection {
     }
 
     /// Tells everybody who still waits that no answer will come.
-    pub(crate) fn close(&self) {
-        self.ended.store(true, Ordering::Release);
+    fn close(&self) {
         let mut calls = lock_up(&self.calls);
         calls.closed = true;
         for (call, Pending { written, waiter, .. }) in std::mem::take(&mut calls.pending) {
             match waiter {
                 Waiter::Awaited(waiter) => waiter.put(Arrival::Lost { call, written }),
                 Waiter::Watching(watcher) => watcher.end(WatchEnd::Disconnected),
-                Waiter::Orphaned(..) => {}
+                Waiter::Orphaned(_) => {}
             }
         }
         drop(calls);

@@ -17,12 +17,14 @@ use tokio::task::JoinHandle;
 use crate::answer::{Holder, Released, Updated};
 use crate::client::Client;
 use crate::clock;
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::guard::{Belief, Guard};
 use crate::held::Lost;
 use crate::operations::{Call, Lock};
 use crate::watch::{Change, Watch};
 
+/// How long a candidate waits for its turn if it does not say: longer than any lease lasts, and then again.
+const TURN: Duration = Duration::from_secs(600);
 /// Leaders that may wait to be looked at.
 const UNSEEN: usize = 16;
 
@@ -58,8 +60,7 @@ pub struct Campaign {
 }
 
 /// Being the leader, for as long as it lasts: like a [`Guard`], with the fencing token that each leader has a greater one
-/// of than all before it. Whoever drops it begins to resign; await [`Leadership::resign`], or
-/// [`Client::close`](crate::Client::close) before the program ends, to know that the next one leads.
+/// of than all before it. Whoever drops it resigns.
 ///
 /// ```no_run
 /// # async fn write(_token: u64) {}
@@ -130,7 +131,7 @@ impl Election {
             seen: None,
             newest: Token(0),
         };
-        let task = self.client.somewhere().spawn(observe.run());
+        let task = self.client.runtime().spawn(observe.run());
         Observer { leaders, task }
     }
 }
@@ -155,12 +156,14 @@ impl Campaign {
     }
 
     async fn run(self) -> Result<Leadership, Error> {
-        let Self { lock, patience } = self;
-        let lock = match patience {
-            Some(patience) => lock.wait(patience),
-            None => lock.wait_without_end(),
-        };
-        Ok(Leadership { guard: lock.await? })
+        let lock = self.lock;
+        loop {
+            match lock.clone().wait(self.patience.unwrap_or(TURN)).await {
+                Ok(guard) => return Ok(Leadership { guard }),
+                Err(Error::TimedOut) if self.patience.is_none() => {}
+                Err(other) => return Err(other),
+            }
+        }
     }
 }
 
@@ -249,8 +252,7 @@ impl From<Leadership> for Guard {
 #[must_use = "nothing is observed once this is dropped"]
 pub struct Observer {
     leaders: Receiver<Result<Option<Leader>, Error>>,
-    /// None where nothing can be observed any more.
-    task: Option<JoinHandle<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Observer {
@@ -271,9 +273,7 @@ impl Stream for Observer {
 
 impl Drop for Observer {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
@@ -293,17 +293,8 @@ struct Over;
 
 impl Observation {
     async fn run(mut self) {
-        let cluster = self.client.cluster();
-        let mut backoff = cluster.backoff(&self.name);
+        let mut backoff = self.client.cluster().backoff(&self.name);
         loop {
-            if cluster.has_ended() && !cluster.is_forgotten() {
-                return;
-            }
-            if cluster.is_forgotten() {
-                // Tokens of another cluster cannot be compared with those that were told of.
-                drop(self.leaders.send(Err(Error::NotDone(Reason::Forgotten))).await);
-                return;
-            }
             // Watched first, then read: nothing falls between the two.
             let error = match self.client.watch(self.name.clone()).await {
                 Ok(watch) => match self.follow(watch).await {
@@ -316,10 +307,7 @@ impl Observation {
                 },
                 Err(error) => Some(error),
             };
-            if let Some(
-                error @ (Error::NotAllowed(_) | Error::OtherCluster(_) | Error::Invalid(_)),
-            ) = error
-            {
+            if let Some(error @ (Error::NotAllowed(_) | Error::Invalid(_))) = error {
                 drop(self.leaders.send(Err(error)).await);
                 return;
             }

@@ -19,7 +19,6 @@ use crate::answer::Holder;
 ///         Error::NotDone(_) | Error::Unreachable(_) | Error::TimedOut => true, // certainly nothing happened
 ///         Error::Unknown(_) => false,                                          // look before you leap
 ///         Error::Refused(_) | Error::NotAllowed(_) | Error::Invalid(_) => false,
-///         Error::OtherCluster(_) => false,                                     // see Client::forget_cluster
 ///     }
 /// }
 /// # assert!(retry(&Error::TimedOut));
@@ -41,10 +40,6 @@ pub enum Error {
     /// No node could be reached, so nothing was even sent.
     #[error("no node could be reached ({0})")]
     Unreachable(Unreachable),
-    /// Nodes were reached, and they belong to another cluster than the one that this client reached first. Nothing was
-    /// sent there. See [`Client::forget_cluster`](crate::Client::forget_cluster).
-    #[error("{0}")]
-    OtherCluster(OtherCluster),
     /// The time to wait for something ended before it came about. Nothing changed.
     #[error("timed out waiting")]
     TimedOut,
@@ -118,18 +113,9 @@ pub enum Reason {
     /// The only node that could be reached is shutting down.
     #[error("the node is shutting down")]
     Draining,
-    /// The cluster was never initialised: every endpoint says so.
+    /// The cluster was never initialised.
     #[error("the cluster was never initialised")]
     NotFounded,
-    /// The only nodes that could be reached are refused by a cluster's members as strangers: they lost their node files,
-    /// or were removed.
-    #[error(
-        "the node belongs to no cluster: the members refuse it as a stranger, because it lost its node file or was removed"
-    )]
-    Stranger,
-    /// The client was told to forget its cluster meanwhile.
-    #[error("the client was told to forget the cluster")]
-    Forgotten,
     /// Another change of the members is under way.
     #[error("another change of the members is under way")]
     Changing,
@@ -237,11 +223,6 @@ pub enum Fault {
     /// No endpoint was given.
     #[error("no endpoint was given")]
     NoEndpoint,
-    /// The secret token would leave this machine unencrypted, to an address of which nothing was verified.
-    #[error(
-        "the secret token is not sent beyond loopback without TLS, since anybody on the way could read it"
-    )]
-    TokenInTheClear,
 }
 
 impl From<Invalid> for Fault {
@@ -258,51 +239,27 @@ impl From<Invalid> for Fault {
     }
 }
 
-/// A node of another cluster, where one of the client's own was looked for: an address that leads elsewhere now, a list
-/// with endpoints of two clusters, or a cluster that was founded anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherCluster {
-    /// Where the node was reached.
-    pub address: String,
-    /// The cluster that it belongs to.
-    pub found: ClusterId,
-    /// The cluster that this client reached first.
-    pub expected: ClusterId,
-}
-
-impl fmt::Display for OtherCluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, found, expected } = self;
-        write!(
-            f,
-            "{address} belongs to cluster {}, and this client to cluster {}, which it reached first",
-            Shown(*found),
-            Shown(*expected)
-        )
-    }
-}
-
-/// A cluster's identity as people see it.
-struct Shown(ClusterId);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.0.0, self.0.1)
-    }
-}
-
 /// Every address that was tried, and why it failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unreachable(pub Vec<(String, Cause)>);
 
 impl From<Unreachable> for Error {
-    /// Where a node was there and belongs to another cluster, or did not let this client in, that is what counts.
+    /// Where a node was there and did not let this client in, that is what counts.
     fn from(unreachable: Unreachable) -> Self {
-        let rejection = |other: bool| {
-            let mut all = unreachable.0.iter();
-            all.find_map(|(address, cause)| cause.rejection(address, other))
-        };
-        rejection(true).or_else(|| rejection(false)).unwrap_or(Self::Unreachable(unreachable))
+        let stranger = unreachable.0.iter().find_map(|(_, cause)| match cause {
+            Cause::NotAllowed(why) => Some(why.clone()),
+            Cause::Connect(_)
+            | Cause::Tls(_)
+            | Cause::TimedOut
+            | Cause::Refused(_)
+            | Cause::Version(_)
+            | Cause::Broken(_)
+            | Cause::Closed
+            | Cause::Silent
+            | Cause::Malformed(_)
+            | Cause::Unwelcoming => None,
+        });
+        stranger.map_or(Self::Unreachable(unreachable), Self::NotAllowed)
     }
 }
 
@@ -325,22 +282,6 @@ pub enum Cause {
     /// TLS could not be agreed on: another authority, another name, or no TLS at the other end.
     #[error("no TLS: {0}")]
     Tls(String),
-    /// The node speaks TLS, and this client was not told whom to trust.
-    #[error(
-        "the node wants TLS; give the authority of its certificate (--cacert, or Options::tls)"
-    )]
-    WantsTls,
-    /// The other end speaks HTTP.
-    #[error("this is an HTTP port; clients connect to the port of listen.client")]
-    SpeaksHttp,
-    /// The other end closed the connection before it answered the greeting.
-    #[error(
-        "the node closed the connection before it answered; is this its port for clients (listen.client), and does it want TLS?"
-    )]
-    Unanswered,
-    /// The secret token would be sent unencrypted to an address beyond loopback. Nothing was sent.
-    #[error("{}", Fault::TokenInTheClear)]
-    TokenInTheClear,
     /// It was not made in time.
     #[error("no answer in time")]
     TimedOut,
@@ -350,21 +291,6 @@ pub enum Cause {
     /// The node does not know this client's credential, or wants one, and why.
     #[error("not allowed: {0}")]
     NotAllowed(String),
-    /// The node belongs to another cluster than the one that this client reached first.
-    #[error(
-        "the node belongs to cluster {}, and this client to cluster {}, which it reached first",
-        Shown(*.found), Shown(*.expected)
-    )]
-    OtherCluster {
-        /// The cluster that it belongs to.
-        found: ClusterId,
-        /// The cluster that this client reached first.
-        expected: ClusterId,
-    },
-    /// The node is connected and is no member of the cluster, so that it is not asked: it is new, lost its node file, or
-    /// was removed.
-    #[error("the node is no member of the cluster: it is new, lost its node file, or was removed")]
-    NoMember,
     /// The node chose a protocol version that this client does not speak.
     #[error("the node speaks protocol version {0}, which this client does not")]
     Version(u16),
@@ -374,18 +300,6 @@ pub enum Cause {
     /// The node closed the connection.
     #[error("the node closed the connection")]
     Closed,
-    /// The client was told to forget the cluster.
-    #[error("the client was told to forget the cluster")]
-    Forgotten,
-    /// This client was closed: see [`Client::close`](crate::Client::close).
-    #[error("this client was closed")]
-    ClientClosed,
-    /// The call was made in a tokio runtime that has ended, or is about to.
-    #[error("the tokio runtime of this call has ended")]
-    RuntimeEnded,
-    /// The call was made outside of a tokio runtime.
-    #[error("this call was made outside of a tokio runtime")]
-    NoRuntime,
     /// No sign of life came for too long.
     #[error("the node fell silent")]
     Silent,
@@ -395,44 +309,4 @@ pub enum Cause {
     /// The node said something else where it should have welcomed the client.
     #[error("the node did not answer the greeting")]
     Unwelcoming,
-}
-
-impl Cause {
-    /// Whether the node was there and said that this client is not to be served.
-    pub(crate) const fn is_rejection(&self) -> bool {
-        matches!(self, Self::NotAllowed(_) | Self::OtherCluster { .. } | Self::TokenInTheClear)
-    }
-
-    /// What that is to callers: that it is another cluster if `other`, else that this client is not allowed.
-    fn rejection(&self, address: &str, other: bool) -> Option<Error> {
-        match self {
-            Self::OtherCluster { found, expected } if other => {
-                let (address, found, expected) = (address.to_owned(), *found, *expected);
-                Some(Error::OtherCluster(OtherCluster { address, found, expected }))
-            }
-            Self::NotAllowed(why) if !other => Some(Error::NotAllowed(why.clone())),
-            Self::TokenInTheClear if !other => Some(Error::Invalid(Fault::TokenInTheClear)),
-            Self::OtherCluster { .. }
-            | Self::NotAllowed(_)
-            | Self::TokenInTheClear
-            | Self::WantsTls
-            | Self::SpeaksHttp
-            | Self::Unanswered
-            | Self::NoMember
-            | Self::Connect(_)
-            | Self::Tls(_)
-            | Self::TimedOut
-            | Self::Refused(_)
-            | Self::Version(_)
-            | Self::Broken(_)
-            | Self::Closed
-            | Self::Forgotten
-            | Self::ClientClosed
-            | Self::RuntimeEnded
-            | Self::NoRuntime
-            | Self::Silent
-            | Self::Malformed(_)
-            | Self::Unwelcoming => None,
-        }
-    }
 }

@@ -6,19 +6,17 @@
 //! from which a belief counts, is taken before each sending and comes back with the answer to that sending.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasehold_core::{Done, Instant, NodeId, NotDone, Outcome, Span};
 
-use tokio::runtime::Handle;
-
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::cluster::{Cluster, Whom};
+use crate::cluster::Cluster;
 use crate::connection::{Arrival, Connection};
 use crate::error::{Doubt, Error, Fault, Reason, Refusal};
 use crate::mailbox::Mailbox;
 use crate::question::{Orphan, Question, Reply};
-use crate::runtime::UnderWay;
 
 /// A conclusive answer.
 #[derive(Debug)]
@@ -59,15 +57,7 @@ enum Verdict {
     Over(Result<Answered, Error>),
     /// Send it again, to another node if there is one.
     Again,
-    /// Another sending of it queues for the key already.
-    Stay,
 }
-
-/// A lock that queues is asked for once more beside after so long: its request, or the answer to it, may have been lost between
-/// two nodes without either of them noticing.
-const REMINDER: Span = Span::from_secs(600);
-/// Sendings of a lock that queue at once. The first has the best place.
-const QUEUED: usize = 2;
 
 impl Exchange {
     pub(crate) fn new(cluster: &Arc<Cluster>, question: Question, deadline: Instant) -> Self {
@@ -94,36 +84,24 @@ impl Exchange {
 
     /// Puts the question until it is answered, or the deadline has come.
     pub(crate) async fn run(mut self) -> Result<Answered, Error> {
-        let verdict = 'sending: loop {
-            let Some(mut suspect_at) = self.send().await else { break self.expired() };
-            loop {
-                match self.verdict(suspect_at).await {
-                    Some(Verdict::Over(result)) => break 'sending result,
-                    // Others get their turn between two sendings, so that a deadline is met whatever becomes of them.
-                    Some(Verdict::Again) if clock::now() < self.deadline => {
-                        tokio::task::yield_now().await;
-                        break;
-                    }
-                    Some(Verdict::Again) => break 'sending self.expired(),
-                    Some(Verdict::Stay) => suspect_at = clock::now().after(REMINDER),
-                    None => break 'sending self.expired(),
-                }
+        let verdict = loop {
+            let Some(suspect_at) = self.send().await else { break self.expired() };
+            match self.verdict(suspect_at).await {
+                Some(Verdict::Over(result)) => break result,
+                Some(Verdict::Again) => {}
+                None => break self.expired(),
             }
         };
         if let Ok(Answered { reply: Reply::Outcome(Outcome::Done(done)), .. }) = &verdict {
             self.delivered = Some(*done);
         }
-        // A program that tries again and again must not keep its runtime from doing anything else, as from ending.
-        if verdict.is_err() && self.cluster.has_ended() && Handle::try_current().is_ok() {
-            tokio::task::yield_now().await;
-        }
         verdict
     }
 
-    /// Sends the question to the best node. Returns when to suspect it, or `None` at the deadline, or if there is no node
-    /// to wait for.
+    /// Sends the question to the best node. Returns when to suspect it, or `None` at the deadline.
     async fn send(&mut self) -> Option<Instant> {
-        let mut connection = self.connection(&self.tried).await?;
+        let key = self.question.home_of().map(|key| &**key);
+        let mut connection = self.cluster.choose_by(key, &self.tried, self.deadline).await?;
         if self.tried.contains(&connection.node()) {
             // Everybody was asked. They are asked again, after a pause.
             let backoff = self.backoff.get_or_insert_with(|| self.cluster.backoff(b"call"));
@@ -132,9 +110,10 @@ impl Exchange {
                 // It has the question already. Perhaps somebody else is connected by then.
                 return Some(clock::now().after(pause.into()));
             }
-            self.cluster.pause(pause.into(), self.deadline).await?;
+            self.pause(pause).await?;
             self.tried.clear();
-            connection = self.connection(&[]).await?;
+            let key = self.question.home_of().map(|key| &**key);
+            connection = self.cluster.choose_by(key, &[], self.deadline).await?;
         }
         let call = self.cluster.next_call();
         self.open.push((call, Arc::clone(&connection)));
@@ -150,40 +129,22 @@ impl Exchange {
         }
         let coordination = self.cluster.coordination();
         let busy = self.suspect_after.map_or(coordination, |span| span.min(coordination));
-        let waiting = self.question.waiting(asked_at);
-        let waiting = if self.question.queues() { waiting.min(REMINDER) } else { waiting };
-        Some(asked_at.after(busy.plus(waiting)))
+        Some(asked_at.after(busy.plus(self.question.waiting(asked_at))))
     }
 
-    /// The best connection, unless the client is about to be closed.
-    async fn connection(&self, tried: &[NodeId]) -> Option<Arc<Connection>> {
-        let whom = self.question.whom();
-        if self.question.releases() {
-            return self.cluster.choose_by(whom, tried, self.deadline).await;
-        }
-        // Polled first, since there nearly always is a connection; a call that begins later is told so by the client.
-        tokio::select! {
-            biased;
-            chosen = self.cluster.choose_by(whom, tried, self.deadline) => chosen,
-            () = self.cluster.closing() => None,
-        }
+    /// Pauses; `None` if the deadline comes first.
+    async fn pause(&self, pause: Duration) -> Option<()> {
+        let until = clock::now().after(pause.into());
+        clock::sleep_until(until.min(self.deadline)).await;
+        (until < self.deadline).then_some(())
     }
 
     /// Waits for what becomes of the sendings; `None` at the deadline.
     async fn verdict(&mut self, suspect_at: Instant) -> Option<Verdict> {
         let until = suspect_at.min(self.deadline);
-        let arrives = async {
-            loop {
-                let arrival = self.mailbox.take().await;
-                // What gives up what is held is still done while the client is closed.
-                if !(self.question.releases() && matches!(arrival, Arrival::Closing)) {
-                    return arrival;
-                }
-            }
-        };
         let arrival = tokio::select! {
             biased;
-            arrival = arrives => arrival,
+            arrival = self.mailbox.take() => arrival,
             () = clock::sleep_until(until) => {
                 if until == self.deadline {
                     return None;
@@ -191,26 +152,10 @@ impl Exchange {
                 // The node lives and does not answer: it may have forwarded to one that died.
                 self.tried.extend(self.open.iter().map(|(_, connection)| connection.node()));
                 self.cluster.widen();
-                self.thin_out();
                 return Some(self.again());
             }
         };
         Some(self.judge(arrival))
-    }
-
-    /// A lock queues in so many places and no more.
-    fn thin_out(&mut self) {
-        while self.question.queues() && self.open.len() > QUEUED {
-            let (call, connection) = self.open.remove(QUEUED);
-            if connection.abandon(call, self.tracked(self.question.orphan())) {
-                self.doubt = self.doubt.or(Some(Doubt::Unanswered));
-            }
-        }
-    }
-
-    /// Whether this still has time to queue for its key.
-    fn queues(&self) -> bool {
-        self.question.queues() && !self.question.waiting(clock::now()).is_zero()
     }
 
     /// Sends again, unless that would ask something else than the first time.
@@ -223,7 +168,6 @@ impl Exchange {
 
     fn judge(&mut self, arrival: Arrival) -> Verdict {
         match arrival {
-            Arrival::Closing => Verdict::Over(self.expired()),
             Arrival::TooLarge { call } => {
                 self.close(call);
                 Verdict::Over(Err(Error::Invalid(Fault::TooLarge)))
@@ -285,7 +229,7 @@ impl Exchange {
     /// A sending ended; which node it was sent to.
     fn close(&mut self, call: u64) -> Option<NodeId> {
         let place = self.open.iter().position(|(open, _)| *open == call)?;
-        Some(self.open.remove(place).1.node())
+        Some(self.open.swap_remove(place).1.node())
     }
 
     /// Whether some sending may have taken effect, or still may.
@@ -301,8 +245,7 @@ impl Exchange {
             NotDone::Invalid(invalid) => {
                 return Verdict::Over(Err(Error::Invalid(invalid.into())));
             }
-            // A quorum may come back while this waits.
-            NotDone::NoQuorum => (Reason::NoQuorum, self.queues() || self.untried()),
+            NotDone::NoQuorum => (Reason::NoQuorum, self.untried()),
             NotDone::Draining => (Reason::Draining, true),
             NotDone::Cancelled => (Reason::Cancelled, true),
             NotDone::TimedOut => (Reason::TooLate, false),
@@ -311,7 +254,6 @@ impl Exchange {
             NotDone::Limit(limit) => (limit.into(), false),
             NotDone::Changing => (Reason::Changing, false),
             NotDone::NotActive => (Reason::NotActive, true),
-            NotDone::Stranger => (Reason::Stranger, self.untried()),
             NotDone::Unreachable(master) => (Reason::MasterUnreachable(master), false),
         };
         if elsewhere {
@@ -324,19 +266,12 @@ impl Exchange {
 
     /// This sending certainly had no effect, and another one would fare no better.
     fn failed(&mut self, reason: Reason) -> Verdict {
-        // Whatever became of earlier sendings: should one be granted a lock, that is given back.
-        if reason == Reason::TooLate && self.question.waits() {
-            return Verdict::Over(Err(Error::TimedOut));
-        }
-        if self.queues() && !self.open.is_empty() {
-            self.reason = Some(reason);
-            return Verdict::Stay;
-        }
         if self.in_doubt().is_some() {
             self.reason = Some(reason);
             return self.again();
         }
-        Verdict::Over(Err(Error::NotDone(reason)))
+        let waited = reason == Reason::TooLate && self.question.waits();
+        Verdict::Over(Err(if waited { Error::TimedOut } else { Error::NotDone(reason) }))
     }
 
     /// This sending had no effect, and no other one would have any. An earlier one may have.
@@ -347,32 +282,24 @@ impl Exchange {
 
     /// Whether another node is connected that was not asked yet.
     fn untried(&self) -> bool {
-        let other = self.cluster.choose(Whom::Member, &self.tried);
+        let other = self.cluster.choose(None, &self.tried);
         other.is_some_and(|connection| !self.tried.contains(&connection.node()))
     }
 
-    /// The same, as something that is under way.
-    fn tracked(&self, orphan: Option<Orphan>) -> Option<(Orphan, UnderWay)> {
-        orphan.map(|orphan| (orphan, self.cluster.outstanding().begin()))
-    }
-
-    /// The deadline has come, or no node will ever be there to be asked.
+    /// The deadline has come.
     fn expired(&mut self) -> Result<Answered, Error> {
         for (call, connection) in std::mem::take(&mut self.open) {
-            let written = connection.abandon(call, self.tracked(self.question.orphan()));
+            let written = connection.abandon(call, self.question.orphan());
             if written && self.question.changes() {
                 self.doubt = self.doubt.or(Some(Doubt::Unanswered));
             }
-        }
-        // The time to wait is over, whatever happened to nodes and connections meanwhile.
-        if self.question.waits() && clock::now() >= self.deadline {
-            return Err(Error::TimedOut);
         }
         let connected = self.cluster.is_connected();
         Err(match (self.doubt, self.reason.take()) {
             (Some(doubt), _) => Error::Unknown(doubt),
             (None, Some(reason)) => Error::NotDone(reason),
-            (None, None) if !connected => self.cluster.failure(),
+            (None, None) if !connected => self.cluster.causes().into(),
+            (None, None) if self.question.waits() => Error::TimedOut,
             (None, None) if self.question.changes() => Error::NotDone(Reason::TooLate),
             (None, None) => Error::NotDone(Reason::Unanswered),
         })
@@ -386,9 +313,9 @@ impl Drop for Exchange {
         for (call, connection) in &self.open {
             if self.delivered.is_some_and(|done| done.repeated) {
                 // Not cancelled: this may be the sending that took effect, and the node would undo it.
-                connection.forget(*call, self.tracked(orphan.clone()));
+                connection.forget(*call, orphan.clone());
             } else {
-                connection.abandon(*call, self.tracked(orphan.clone()));
+                connection.abandon(*call, orphan.clone());
             }
         }
         // What arrived between the last look and now.

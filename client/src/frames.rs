@@ -53,17 +53,6 @@ impl Inbox {
         }
     }
 
-    /// What the other end speaks instead, as far as the bytes that are no frame tell.
-    pub(crate) fn stranger(&self) -> Option<Cause> {
-        /// The first bytes of a TLS record: an alert, or a part of a handshake.
-        const TLS: [[u8; 2]; 2] = [[0x15, 0x03], [0x16, 0x03]];
-        if TLS.iter().any(|record| self.bytes.starts_with(record)) {
-            Some(Cause::WantsTls)
-        } else {
-            self.bytes.starts_with(b"HTTP").then_some(Cause::SpeaksHttp)
-        }
-    }
-
     /// Takes all whole frames out of the bytes.
     fn unpack(&mut self) -> Result<(), Malformed> {
         let mut taken = 0;

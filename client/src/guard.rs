@@ -1,6 +1,5 @@
 //! A guard: a key that this process holds, kept for it and given up with it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +13,9 @@ use crate::error::{Doubt, Error};
 use crate::held::{Acquired, Held, Lost};
 use crate::keeper::Place;
 use crate::labels::Labels;
-use crate::runtime::{InRuntime, UnderWay};
 
 /// A key that this process acquired. In the background its lease is extended whenever a third of it is over (unless
-/// [`Lock::auto_extend`](crate::Lock::auto_extend) says otherwise), and when the guard is dropped the release of the key is begun: await
-/// [`Guard::release`], or [`Client::close`](crate::Client::close) before the program ends, to know that it arrived. A guard
-/// ends with the tokio runtime in which its key was acquired.
+/// [`Lock::auto_extend`](crate::Lock::auto_extend) says otherwise), and when the guard is dropped the key is released.
 ///
 /// **It cannot lie for long.** What it believes ends on this process' own clock, a moment before the cluster could give
 /// the key to somebody else, whether or not the network works: a quarter of a second before [`Guard::valid_until`], or a
@@ -45,12 +41,11 @@ use crate::runtime::{InRuntime, UnderWay};
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a guard that is dropped gives its key up"]
+#[derive(Debug)]
+#[must_use = "a guard that is dropped releases its key"]
 pub struct Guard {
     client: Client,
     belief: Belief,
-    /// Where its lease is extended.
-    kept_in: Arc<InRuntime>,
     place: Place,
     /// The release was sent, or is no longer this guard's to send.
     over: bool,
@@ -66,25 +61,9 @@ pub struct Guard {
 /// });
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Belief {
     pub(crate) held: Arc<Held>,
-}
-
-impl fmt::Debug for Belief {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Belief");
-        shown.field("key", self.key()).field("token", &self.token());
-        shown.field("remaining", &self.remaining()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Guard");
-        shown.field("key", self.key()).field("token", &self.token());
-        shown.field("remaining", &self.remaining()).finish_non_exhaustive()
-    }
 }
 
 impl Belief {
@@ -137,15 +116,10 @@ impl Belief {
 }
 
 impl Guard {
-    pub(crate) fn new(
-        client: Client,
-        kept_in: Arc<InRuntime>,
-        acquired: Acquired,
-        auto_extend: bool,
-    ) -> Self {
-        let held = Held::new(acquired);
-        let place = kept_in.keeper().keep(&held, auto_extend);
-        Self { client, belief: Belief { held }, kept_in, place, over: false }
+    pub(crate) fn new(client: Client, acquired: Acquired, auto_extend: bool) -> Self {
+        let held = Held::new(Arc::clone(client.cluster()), acquired);
+        let place = client.keeper().keep(&held, auto_extend);
+        Self { client, belief: Belief { held }, place, over: false }
     }
 
     /// What this guard knows, for others to watch.
@@ -218,10 +192,8 @@ impl Guard {
     ///
     /// As for [`Extend`](crate::Extend). A refusal ends the belief.
     pub async fn extend(&self, ttl: Duration) -> Result<Extended, Error> {
-        let held = &self.belief.held;
-        let cluster = self.client.cluster_like(held.cluster());
-        let extended = held.extend(&cluster, ttl.into(), self.client.options().timeout).await;
-        self.kept_in.keeper().look_at(self.place, extended.is_ok());
+        let extended = self.belief.held.extend(ttl.into(), self.client.options().timeout).await;
+        self.client.keeper().look_at(self.place, extended.is_ok());
         extended
     }
 
@@ -237,8 +209,7 @@ impl Guard {
         labels: Option<&Labels>,
     ) -> Result<Updated, Error> {
         let timeout = self.client.options().timeout;
-        let cluster = self.client.cluster_like(self.belief.held.cluster());
-        self.belief.held.update(&cluster, value.into(), labels, timeout).await
+        self.belief.held.update(value.into(), labels, timeout).await
     }
 
     /// Gives the key up, and says what became of that. The belief ends before the release is sent, whatever the answer;
@@ -248,47 +219,23 @@ impl Guard {
     ///
     /// As for [`Release`](crate::Release): [`Error::Refused`] says that the key was not held by this guard any more.
     pub async fn release(mut self) -> Result<Released, Error> {
-        /// How much longer than the release itself this waits for word of it.
-        const GRACE: Duration = Duration::from_millis(250);
-        let held = &self.belief.held;
-        let within =
-            if held.is_forgotten() { Arc::clone(&self.kept_in) } else { self.client.at_hand() };
-        let until = clock::now().after(self.client.options().timeout.saturating_add(GRACE).into());
-        // Before the belief ends, so that a client that is closed meanwhile waits for it.
-        let under_way = within.cluster().outstanding().begin();
         self.let_go();
-        let Some(sent) = self.send_release(&within, under_way) else {
-            return Err(within.cluster().failure());
-        };
-        // Whatever becomes of the task, in a runtime that ends or stands still: it may have sent the release.
-        tokio::select! {
-            biased;
-            answer = sent => answer.unwrap_or(Err(Error::Unknown(Doubt::Unanswered))),
-            () = clock::sleep_until(until) => Err(Error::Unknown(Doubt::Unanswered)),
-        }
+        // A task that was cut short by the end of its runtime may have sent it.
+        self.send_release().await.unwrap_or(Err(Error::Unknown(Doubt::Unanswered)))
     }
 
     /// Ends the belief and the keeping. Returns why the belief had ended before, if it had.
     fn let_go(&mut self) -> Option<Lost> {
         self.over = true;
-        self.kept_in.keeper().let_go(self.place);
+        self.client.keeper().let_go(self.place);
         self.belief.held.end(Lost::Released)
     }
 
-    /// Sends the release in the background; `None` where nothing can be sent any more.
-    fn send_release(
-        &self,
-        within: &InRuntime,
-        under_way: UnderWay,
-    ) -> Option<JoinHandle<Result<Released, Error>>> {
+    fn send_release(&self) -> JoinHandle<Result<Released, Error>> {
         let (client, held) = (self.client.clone(), Arc::clone(&self.belief.held));
-        let cluster = Arc::clone(within.cluster());
-        within.spawn(async move {
-            let released = held.release(&cluster, client.options().timeout).await;
-            // The client, and with it the connection, stays until the release was answered.
-            drop((client, under_way));
-            released
-        })
+        // The client, and with it the connection, stays until the release was answered.
+        let send = async move { held.release(client.options().timeout).await };
+        self.client.runtime().spawn(send)
     }
 }
 
@@ -298,19 +245,10 @@ impl Drop for Guard {
             return;
         }
         match self.let_go() {
-            // It is nothing to the cluster of now.
-            _ if self.belief.held.is_forgotten() => {}
-            // The cluster said so itself, or it is another one.
-            Some(Lost::Taken(_) | Lost::Released | Lost::Forgotten) => {}
-            // What expired here, or ended with its runtime, may still be in the cluster's way.
-            Some(Lost::Expired(_) | Lost::OtherCluster(_) | Lost::Ended) | None => {
-                let kept_in = &self.kept_in;
-                let still =
-                    kept_in.cluster().has_ended() || kept_in.cluster().pulse().stands_still();
-                let within = if still { self.client.at_hand() } else { Arc::clone(kept_in) };
-                let under_way = within.cluster().outstanding().begin();
-                drop(self.send_release(&within, under_way));
-            }
+            // The cluster said so itself, or there is no connection left.
+            Some(Lost::Taken(_) | Lost::Released | Lost::Ended) => {}
+            // What expired here may still be in the cluster's way.
+            Some(Lost::Expired(_)) | None => drop(self.send_release()),
         }
     }
 }

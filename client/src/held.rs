@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::answer::{Extended, Released, Updated, Votes};
 use crate::clock;
 use crate::cluster::{Cluster, lock_up};
-use crate::error::{Error, OtherCluster, Reason, Refusal};
+use crate::error::{Error, Refusal};
 use crate::identity::next_step;
 use crate::labels::Labels;
 use crate::operations::{Deadline, extend_as, release_as, update_as};
@@ -24,11 +24,6 @@ use crate::operations::{Deadline, extend_as, release_as, update_as};
 pub(crate) const MARGIN: Span = Span::from_millis(250);
 const MARGIN_PARTS: u64 = 10;
 
-/// How long before its deadline the belief in a lease of this length is given up.
-pub(crate) fn margin(ttl: Span) -> Span {
-    MARGIN.min(ttl.split(MARGIN_PARTS))
-}
-
 /// Why a key is not believed to be held any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lost {
@@ -36,10 +31,6 @@ pub enum Lost {
     Expired(Option<Box<Error>>),
     /// The cluster said that this ownership is over: somebody released it, or it had ended there.
     Taken(Refusal),
-    /// The nodes that can be reached belong to another cluster, which knows nothing of this ownership.
-    OtherCluster(OtherCluster),
-    /// The client was told to forget the cluster.
-    Forgotten,
     /// It was given up here: released, or its guard was dropped.
     Released,
     /// The client, or the runtime it lives in, has ended.
@@ -54,8 +45,6 @@ impl fmt::Display for Lost {
                 write!(f, "the lease ran out; it could not be extended: {why}")
             }
             Self::Taken(refusal) => write!(f, "the cluster says that it is over: {refusal}"),
-            Self::OtherCluster(other) => other.fmt(f),
-            Self::Forgotten => f.write_str("the client was told to forget the cluster"),
             Self::Released => f.write_str("it was released"),
             Self::Ended => f.write_str("the client has ended"),
         }
@@ -93,7 +82,6 @@ struct State {
 /// What an ownership starts with.
 #[derive(Debug)]
 pub(crate) struct Acquired {
-    pub(crate) cluster: Arc<Cluster>,
     pub(crate) key: Key,
     pub(crate) value: Bytes,
     pub(crate) token: Token,
@@ -104,8 +92,8 @@ pub(crate) struct Acquired {
 }
 
 impl Held {
-    pub(crate) fn new(acquired: Acquired) -> Arc<Self> {
-        let Acquired { cluster, key, value, token, ttl, valid_until, next, votes } = acquired;
+    pub(crate) fn new(cluster: Arc<Cluster>, acquired: Acquired) -> Arc<Self> {
+        let Acquired { key, value, token, ttl, valid_until, next, votes } = acquired;
         let (turn, trouble, end) = (tokio::sync::Mutex::default(), None, None);
         let state = State { value, ttl, valid_until, next, votes, trouble, end };
         Arc::new(Self { cluster, key, token, turn, state: Mutex::new(state), over: Notify::new() })
@@ -117,16 +105,6 @@ impl Held {
 
     pub(crate) const fn key(&self) -> &Key {
         &self.key
-    }
-
-    /// Whether the client was told to forget the cluster of this ownership.
-    pub(crate) fn is_forgotten(&self) -> bool {
-        self.cluster.is_forgotten()
-    }
-
-    /// The cluster, by the connections of the runtime in which the key was acquired.
-    pub(crate) const fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
     }
 
     pub(crate) const fn token(&self) -> Token {
@@ -200,16 +178,11 @@ impl Held {
     }
 
     /// Extends to `ttl` from now, which later extensions ask for as well.
-    pub(crate) async fn extend(
-        &self,
-        cluster: &Arc<Cluster>,
-        ttl: Span,
-        timeout: Duration,
-    ) -> Result<Extended, Error> {
+    pub(crate) async fn extend(&self, ttl: Span, timeout: Duration) -> Result<Extended, Error> {
         let deadline = Deadline::within(timeout);
-        let _turn = self.turn_by(deadline).await?;
+        let _turn = self.turn.lock().await;
         self.state().ttl = ttl;
-        self.extend_now(cluster, ttl, deadline).await
+        self.extend_now(ttl, deadline).await
     }
 
     /// Extends by what was asked for at last, as long as the belief lasts.
@@ -220,33 +193,16 @@ impl Held {
             (state.ttl, state.valid_until)
         };
         // A node that is silent for a sixth of the lease has another one beside it asked as well.
-        let deadline = Deadline::at(until).suspecting_after(ttl.split(6));
-        self.extend_now(&self.cluster, ttl, deadline).await
+        self.extend_now(ttl, Deadline::at(until).suspecting_after(ttl.split(6))).await
     }
 
-    /// The right to send the next step. Somebody may have it for longer than this call has time.
-    async fn turn_by(&self, deadline: Deadline) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
-        tokio::select! {
-            biased;
-            turn = self.turn.lock() => Ok(turn),
-            () = clock::sleep_until(deadline.instant()) => Err(Error::NotDone(Reason::TooLate)),
-        }
-    }
-
-    async fn extend_now(
-        &self,
-        cluster: &Arc<Cluster>,
-        ttl: Span,
-        deadline: Deadline,
-    ) -> Result<Extended, Error> {
+    async fn extend_now(&self, ttl: Span, deadline: Deadline) -> Result<Extended, Error> {
         let step = || self.step();
-        let extended = extend_as(cluster, &self.key, self.owner(), ttl, step, deadline).await;
+        let extended = extend_as(&self.cluster, &self.key, self.owner(), ttl, step, deadline).await;
         match &extended {
             Ok(extended) => self.confirm(extended),
             // By token: whoever holds the key now is not this ownership.
             Err(Error::Refused(refusal)) => drop(self.end(Lost::Taken(refusal.clone()))),
-            // Somebody may be granted the key there.
-            Err(Error::OtherCluster(other)) => drop(self.end(Lost::OtherCluster(other.clone()))),
             Err(other) => self.state().trouble = Some(other.clone()),
         }
         extended
@@ -262,16 +218,15 @@ impl Held {
 
     pub(crate) async fn update(
         &self,
-        cluster: &Arc<Cluster>,
         value: Bytes,
         labels: Option<&Labels>,
         timeout: Duration,
     ) -> Result<Updated, Error> {
         let deadline = Deadline::within(timeout);
-        let _turn = self.turn_by(deadline).await?;
+        let _turn = self.turn.lock().await;
         let (owner, id) = (self.owner(), self.step());
         let updated =
-            update_as(cluster, &self.key, owner, value.clone(), labels, id, deadline).await;
+            update_as(&self.cluster, &self.key, owner, value.clone(), labels, id, deadline).await;
         match &updated {
             Ok(_) => self.state().value = value,
             Err(Error::Refused(refusal)) => drop(self.end(Lost::Taken(refusal.clone()))),
@@ -281,19 +236,15 @@ impl Held {
     }
 
     /// Gives the key up. The belief must have ended before.
-    pub(crate) async fn release(
-        &self,
-        cluster: &Arc<Cluster>,
-        timeout: Duration,
-    ) -> Result<Released, Error> {
+    pub(crate) async fn release(&self, timeout: Duration) -> Result<Released, Error> {
         debug_assert!(self.state().end.is_some(), "a release ends the belief before it is sent");
         let (owner, id, deadline) = (self.owner(), self.step(), Deadline::within(timeout));
-        release_as(cluster, &self.key, owner, id, deadline).await
+        release_as(&self.cluster, &self.key, owner, id, deadline).await
     }
 }
 
 impl State {
     fn time_left(&self, now: Instant) -> Span {
-        self.valid_until.since(now).minus(margin(self.ttl))
+        self.valid_until.since(now).minus(MARGIN.min(self.ttl.split(MARGIN_PARTS)))
     }
 }

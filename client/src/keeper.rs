@@ -71,10 +71,6 @@ impl Keeper {
             drop(held.end(Lost::Ended));
             return place;
         }
-        if held.is_forgotten() {
-            drop(held.end(Lost::Forgotten));
-            return place;
-        }
         let end = now.after(held.time_left(now));
         let extend_at =
             extending.then(|| now.after(self.jittered(held.ttl().split(EXTEND_AT), now, place)));
@@ -141,21 +137,15 @@ impl Keeper {
         }
     }
 
-    /// Ends all beliefs, and keeps nothing any more. Returns what was kept.
-    pub(crate) fn close(&self) -> Vec<Arc<Held>> {
-        lock_up(&self.table).closed = true;
-        self.end_all(&Lost::Ended)
-    }
-
-    /// Ends the beliefs that there are. Returns whose they were.
-    pub(crate) fn end_all(&self, why: &Lost) -> Vec<Arc<Held>> {
+    /// Ends all beliefs.
+    pub(crate) fn close(&self) {
         let mut table = lock_up(&self.table);
+        table.closed = true;
+        for kept in std::mem::take(&mut table.guards).into_values() {
+            drop(kept.held.end(Lost::Ended));
+        }
         table.ends.clear();
         table.extensions.clear();
-        let kept = std::mem::take(&mut table.guards);
-        drop(table);
-        let ended = kept.into_values().map(|kept| kept.held);
-        ended.inspect(|held| drop(held.end(why.clone()))).collect()
     }
 }
 
@@ -225,6 +215,6 @@ struct CloseOnDrop(Arc<Keeper>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        drop(self.0.close());
+        self.0.close();
     }
 }

@@ -1,6 +1,5 @@
 //! A lease that this process holds, and nothing keeps.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::{Bytes, Key, OpId, Owner, Token};
@@ -8,7 +7,6 @@ use leasehold_core::{Bytes, Key, OpId, Owner, Token};
 use crate::answer::{Extended, Released, Updated, Votes};
 use crate::client::Client;
 use crate::clock::{self, Instant};
-use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::held::Acquired;
 use crate::labels::Labels;
@@ -37,7 +35,6 @@ use crate::operations::{Deadline, extend_as, release_as, step_of, update_as};
 #[must_use = "a lease that nobody releases keeps its key taken until it ends"]
 pub struct Lease {
     client: Client,
-    cluster: Arc<Cluster>,
     key: Key,
     value: Bytes,
     token: Token,
@@ -49,8 +46,8 @@ pub struct Lease {
 
 impl Lease {
     pub(crate) fn new(client: Client, acquired: Acquired) -> Self {
-        let Acquired { cluster, key, value, token, valid_until, next, votes, ttl: _ } = acquired;
-        Self { client, cluster, key, value, token, valid_until, next, votes }
+        let Acquired { key, value, token, valid_until, next, votes, ttl: _ } = acquired;
+        Self { client, key, value, token, valid_until, next, votes }
     }
 
     /// The key.
@@ -71,23 +68,22 @@ impl Lease {
         self.token
     }
 
-    /// Until when this process may believe that it holds the key, on [`clock::now`]'s clock. That is over once the client
-    /// was told to forget the cluster.
+    /// Until when this process may believe that it holds the key, on [`clock::now`]'s clock.
     #[must_use]
-    pub fn valid_until(&self) -> Instant {
-        if self.cluster.is_forgotten() { Instant::default() } else { self.valid_until }
+    pub const fn valid_until(&self) -> Instant {
+        self.valid_until
     }
 
     /// For how long from now this process may believe that it holds the key; zero if it may not any more.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.valid_until().since(clock::now()).into()
+        self.valid_until.since(clock::now()).into()
     }
 
     /// Whether this process may believe right now that it holds the key.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        clock::now() < self.valid_until()
+        clock::now() < self.valid_until
     }
 
     /// How the masters took part in the acquisition.
@@ -103,8 +99,7 @@ impl Lease {
     /// As for [`Extend`](crate::Extend).
     pub async fn extend(&mut self, ttl: Duration) -> Result<Extended, Error> {
         let (owner, deadline) = (self.owner(), self.deadline());
-        let cluster = &self.client.cluster_like(&self.cluster);
-        let (key, next) = (&self.key, &mut self.next);
+        let (cluster, key, next) = (self.client.cluster(), &self.key, &mut self.next);
         let step = || step_of(next);
         let extended = extend_as(cluster, key, owner, ttl.into(), step, deadline).await?;
         self.valid_until = self.valid_until.max(extended.valid_until);
@@ -122,8 +117,7 @@ impl Lease {
         labels: Option<Labels>,
     ) -> Result<Updated, Error> {
         let (owner, deadline, id) = (self.owner(), self.deadline(), step_of(&mut self.next));
-        let cluster = &self.client.cluster_like(&self.cluster);
-        let (key, labels) = (&self.key, labels.as_ref());
+        let (cluster, key, labels) = (self.client.cluster(), &self.key, labels.as_ref());
         let value = value.into();
         let updated = update_as(cluster, key, owner, value.clone(), labels, id, deadline).await?;
         self.value = value;
@@ -137,8 +131,7 @@ impl Lease {
     /// As for [`Release`](crate::Release).
     pub async fn release(mut self) -> Result<Released, Error> {
         let (owner, deadline, id) = (self.owner(), self.deadline(), step_of(&mut self.next));
-        let cluster = self.client.cluster_like(&self.cluster);
-        release_as(&cluster, &self.key, owner, id, deadline).await
+        release_as(self.client.cluster(), &self.key, owner, id, deadline).await
     }
 
     const fn owner(&self) -> Owner {

@@ -19,7 +19,6 @@ mod answer;
 mod backoff;
 mod client;
 pub mod clock;
-mod close;
 mod cluster;
 mod connection;
 mod election;
@@ -41,7 +40,6 @@ mod options;
 mod post;
 mod question;
 mod registry;
-mod runtime;
 mod serve;
 mod survey;
 #[cfg(test)]
@@ -53,16 +51,15 @@ pub use answer::{
     Amended, Extended, Holder, NodeReport, Released, Updated, Votes, Waiter, Waiting, WaitingReport,
 };
 pub use client::Client;
-pub use close::NotReleased;
 pub use election::{Campaign, Election, Leader, Leadership, Observer};
-pub use error::{Cause, Doubt, Error, Fault, OtherCluster, Reason, Refusal, Unreachable};
+pub use error::{Cause, Doubt, Error, Fault, Reason, Refusal, Unreachable};
 pub use guard::{Belief, Guard};
 pub use held::Lost;
 pub use labels::Labels;
 pub use lease::Lease;
 pub use leasehold_core::{
     Address, Amendment, Bytes, Candidate, ClusterId, Epoch, Heard, Key, Lag, MAX_MAIL, Member,
-    NoAnswer, NodeId, Owner, Peer, Span, Standing, Status, Token, Trouble, Wants,
+    NodeId, Owner, Peer, Span, Standing, Status, Token, Trouble, Wants,
 };
 pub use listing::{Listed, Listing};
 pub use operations::{Call, Extend, Lock, Release, Update};

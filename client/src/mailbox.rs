@@ -118,7 +118,6 @@ mod tests {
             | Arrival::Reply { call, .. }
             | Arrival::TooLarge { call }
             | Arrival::Quiet { call } => *call,
-            Arrival::Closing => u64::MAX,
         }
     }
 

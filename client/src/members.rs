@@ -100,13 +100,10 @@ async fn ask(
     let connection = cluster.reach(node, address, deadline).await?;
     let mut mailbox = Mailbox::new();
     let (call, now) = (cluster.next_call(), clock::now());
-    let asked = async {
-        connection.ask(call, question.item(call, now), now, mailbox.slot()).await;
-        mailbox.take().await
-    };
+    connection.ask(call, question.item(call, now), now, mailbox.slot()).await;
     let arrival = tokio::select! {
         biased;
-        arrival = asked => Some(arrival),
+        arrival = mailbox.take() => Some(arrival),
         () = clock::sleep_until(deadline) => None,
     };
     connection.forget(call, None);
@@ -115,7 +112,6 @@ async fn ask(
         Some(Arrival::Lost { .. } | Arrival::TooLarge { .. } | Arrival::Quiet { .. }) => {
             Err(Cause::Closed)
         }
-        Some(Arrival::Closing) => Err(Cause::ClientClosed),
         None => Err(Cause::TimedOut),
     }
 }

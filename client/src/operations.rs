@@ -13,10 +13,10 @@ use crate::answer::{Extended, Released, Updated, Votes};
 use crate::client::Client;
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
-use crate::error::{Doubt, Error, Refusal};
+use crate::error::{Doubt, Error};
 use crate::exchange::{Answered, Exchange};
 use crate::guard::Guard;
-use crate::held::{Acquired, margin};
+use crate::held::Acquired;
 use crate::identity::{new_chain, next_step};
 use crate::labels::{self, Labels};
 use crate::lease::Lease;
@@ -27,11 +27,6 @@ pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 /// The lease that is asked for where the caller says nothing.
 const TTL: Duration = Duration::from_secs(30);
-/// A wait that is as good as without an end: nobody leaves the queue to come back at its end.
-const ENDLESS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
-/// A lock that waited and has lost more than this part of its lease by the time it is granted is extended before anybody is
-/// told.
-const WORN: u64 = 8;
 
 /// Acquires a key if it is free; see [`Client::lock`].
 ///
@@ -93,17 +88,9 @@ impl Lock {
         self
     }
 
-    /// Queues for a key that is held, for this long at most. Without it the lock is tried once. When the time is over the
-    /// answer is [`Error::TimedOut`], whatever happened to nodes and connections meanwhile.
+    /// Queues for a key that is held, for this long at most. Without it the lock is tried once.
     pub const fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
-        self
-    }
-
-    /// Queues for a key that is held for as long as it takes, and goes on whatever happens meanwhile: only a request that makes
-    /// no sense, or is not allowed, ends it.
-    pub const fn wait_without_end(mut self) -> Self {
-        self.wait = Some(ENDLESS);
         self
     }
 
@@ -132,54 +119,13 @@ impl Lock {
 
     async fn guard(self) -> Result<Guard, Error> {
         let (client, auto_extend) = (self.client.clone(), self.auto_extend);
-        let here = client.here();
-        let _under_way = here.cluster().outstanding().begin();
-        let guard = Guard::new(client.clone(), here, self.acquire().await?, auto_extend);
-        if client.is_closing() {
-            drop(guard.release().await);
-            return Err(client.cluster().failure());
-        }
-        Ok(guard)
+        Ok(Guard::new(client, self.acquire().await?, auto_extend))
     }
 
     async fn acquire(self) -> Result<Acquired, Error> {
-        let mut backoff = self.client.cluster().backoff(b"acquire");
-        loop {
-            match self.acquire_in_time().await {
-                Err(error) if self.wait == Some(ENDLESS) && passes(&error) => {
-                    clock::sleep_until(clock::now().after(backoff.pause().into())).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Acquires the key, if it takes several tries within the wait: a grant that is over before it can be told is none.
-    async fn acquire_in_time(&self) -> Result<Acquired, Error> {
-        let now = clock::now();
-        let wait = self.wait.filter(|wait| !wait.is_zero()).map(|wait| now.after(wait.into()));
+        let (now, id, ttl) = (clock::now(), new_chain(), self.ttl.into());
+        let wait = self.wait.map(|wait| now.after(wait.into()));
         let deadline = wait.unwrap_or(now).after(self.timeout.into());
-        loop {
-            match (self.attempt(wait, deadline).await, wait) {
-                (Ok(Some(acquired)), _) => return Ok(acquired),
-                (Ok(None), Some(until)) if clock::now() < until => {}
-                // The time to wait was over when it was sent again, or is now.
-                (Ok(None) | Err(Error::Refused(Refusal::Held(_))), Some(_)) => {
-                    return Err(Error::TimedOut);
-                }
-                (Ok(None), None) => return Err(Error::Unknown(Doubt::Unconfirmed)),
-                (Err(error), _) => return Err(error),
-            }
-        }
-    }
-
-    /// One lock, under an identity of its own; `None` if it was granted and is worth nothing.
-    async fn attempt(
-        &self,
-        wait: Option<Instant>,
-        deadline: Instant,
-    ) -> Result<Option<Acquired>, Error> {
-        let (now, id, ttl) = (clock::now(), new_chain(), Span::from(self.ttl));
         let action = Action::Lock {
             id,
             value: self.value.clone(),
@@ -190,38 +136,18 @@ impl Lock {
         };
         let question =
             Question::within(self.key.clone(), action, now, deadline).waiting_until(wait);
-        let cluster = self.client.cluster();
-        let answered = Exchange::new(&cluster, question, deadline).run().await?;
+        let answered = self.client.exchange(question, deadline).run().await?;
         let done = effect(&answered)??;
         let lease = ttl.plus(self.delay.into());
-        let mut claim = Claim::new(&cluster, &self.key, id, done.token, lease);
-        let granted = belief(answered.asked_at, &done).map(|valid_until| (valid_until, done));
-        let whole = |valid_until: Instant| {
-            let left = valid_until.since(clock::now());
-            !left.minus(margin(ttl)).is_zero()
-                && (done.waited.is_zero() || left >= ttl.minus(ttl.split(WORN)))
-        };
-        let told = match granted {
-            Some((valid_until, _)) if whole(valid_until) => granted,
-            // Nobody knows from when it counts, or much of it is gone: drift of the clocks while it waited, or a pause of
-            // this process. An extension counts from now (protocol, section 6).
-            Some(_) | None => {
-                let least = clock::now().after(ttl.min(self.timeout.into()));
-                match claim.extend(ttl, deadline.max(least)).await {
-                    Ok(extended) => Some(extended),
-                    Err(Error::Refused(_)) => None,
-                    Err(_) => granted,
-                }
-            }
-        };
-        let over =
-            |valid_until: Instant| valid_until.since(clock::now()).minus(margin(ttl)).is_zero();
-        let Some((valid_until, done)) = told.filter(|(valid_until, _)| !over(*valid_until)) else {
-            return Ok(None);
+        let mut claim = Claim::new(&self.client, &self.key, id, done.token, lease);
+        let (valid_until, done) = match belief(answered.asked_at, &done) {
+            Some(valid_until) => (valid_until, done),
+            // An earlier sending had taken effect, nobody knows when. Extending gives a belief.
+            None => claim.extend(ttl, deadline).await?,
         };
         let (token, votes) = (done.token, Votes::from(&done));
-        let (next, key, value) = (claim.keep(), self.key.clone(), self.value.clone());
-        Ok(Some(Acquired { cluster, key, value, token, ttl, valid_until, next, votes }))
+        let (next, key, value) = (claim.keep(), self.key, self.value);
+        Ok(Acquired { key, value, token, ttl, valid_until, next, votes })
     }
 }
 
@@ -231,16 +157,6 @@ impl IntoFuture for Lock {
 
     fn into_future(self) -> Call<Guard> {
         Box::pin(self.guard())
-    }
-}
-
-/// Whether a lock that waits without an end tries again: what is wrong may come right by itself.
-const fn passes(error: &Error) -> bool {
-    match error {
-        Error::TimedOut | Error::NotDone(_) | Error::Unknown(_) | Error::Unreachable(_) => true,
-        Error::Refused(_) | Error::Invalid(_) | Error::NotAllowed(_) | Error::OtherCluster(_) => {
-            false
-        }
     }
 }
 
@@ -258,8 +174,8 @@ struct Claim {
 }
 
 impl Claim {
-    fn new(cluster: &Arc<Cluster>, key: &Key, id: OpId, token: Token, lease: Span) -> Self {
-        let cluster = Arc::clone(cluster);
+    fn new(client: &Client, key: &Key, id: OpId, token: Token, lease: Span) -> Self {
+        let cluster = Arc::clone(client.cluster());
         Self { cluster, key: key.clone(), id, token, lease, kept: false }
     }
 
@@ -272,7 +188,8 @@ impl Claim {
             match extend_once(&cluster, &self.key, action, deadline).await {
                 Ok((Some(valid_until), done)) => return Ok((valid_until, done)),
                 Ok((None, _)) => {}
-                Err(error) => return Err(error),
+                // Whatever became of the extension: the lock was acquired, at some point.
+                Err(_) => return Err(Error::Unknown(Doubt::Unconfirmed)),
             }
         }
     }
@@ -332,7 +249,7 @@ impl IntoFuture for Extend {
         Box::pin(async move {
             let (mut next, deadline) = (new_chain(), Deadline::within(timeout));
             let step = || step_of(&mut next);
-            extend_as(&client.cluster(), &key, owner, ttl.into(), step, deadline).await
+            extend_as(client.cluster(), &key, owner, ttl.into(), step, deadline).await
         })
     }
 }
@@ -382,7 +299,7 @@ impl IntoFuture for Update {
         Box::pin(async move {
             let (id, deadline) = (new_chain(), Deadline::within(timeout));
             let labels = labels.as_ref();
-            update_as(&client.cluster(), &key, owner, value, labels, id, deadline).await
+            update_as(client.cluster(), &key, owner, value, labels, id, deadline).await
         })
     }
 }
@@ -423,7 +340,7 @@ impl IntoFuture for Release {
         let Self { client, key, owner, timeout } = self;
         Box::pin(async move {
             let (id, deadline) = (new_chain(), Deadline::within(timeout));
-            release_as(&client.cluster(), &key, owner, id, deadline).await
+            release_as(client.cluster(), &key, owner, id, deadline).await
         })
     }
 }
@@ -442,10 +359,6 @@ impl Deadline {
 
     pub(crate) fn within(timeout: Duration) -> Self {
         Self::at(clock::now().after(timeout.into()))
-    }
-
-    pub(crate) const fn instant(self) -> Instant {
-        self.at
     }
 
     /// Asks another node beside one that takes longer than `span`, if that is sooner than usual.

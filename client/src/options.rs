@@ -21,14 +21,6 @@ pub struct Options {
     pub(crate) direct: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) token: Option<Secret>,
-    pub(crate) insecure: bool,
-}
-
-/// How a client says who it is, and whom it trusts.
-#[derive(Clone, Debug)]
-pub(crate) struct Credentials {
-    pub(crate) tls: Option<Tls>,
-    pub(crate) token: Option<Secret>,
 }
 
 impl Default for Options {
@@ -51,7 +43,6 @@ impl Options {
             direct: true,
             tls: None,
             token: None,
-            insecure: false,
         }
     }
 
@@ -106,21 +97,8 @@ impl Options {
         self
     }
 
-    pub(crate) fn credentials(&self) -> Credentials {
-        Credentials { tls: self.tls.clone(), token: self.token.clone() }
-    }
-
-    /// Whether the token may leave this machine although nothing is encrypted, because the network is to be trusted. By
-    /// default it may not: without [`Options::tls`] a token is sent to loopback addresses only.
-    #[must_use]
-    pub const fn insecure(mut self, insecure: bool) -> Self {
-        self.insecure = insecure;
-        self
-    }
-
-    /// The secret token that tells nodes who this client is. It travels in the greeting, and beyond loopback only
-    /// together with [`Options::tls`], which verifies the node before. [`Client::set_token`](crate::Client::set_token) gives another one to
-    /// a client that lives.
+    /// The secret token that tells nodes who this client is. It travels in the greeting, so give it together with
+    /// [`Options::tls`] wherever others can listen.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Secret(token.into()));

@@ -7,19 +7,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use leasehold_core::wire::ClientItem;
-use leasehold_core::{Address, Bytes, Delivery, Instant, NoAnswer, Parcel, Span};
+use leasehold_core::{Address, Bytes, Delivery, Instant, Parcel, Span};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock;
-use crate::cluster::{Cluster, Whom, lock_up};
+use crate::cluster::{Cluster, lock_up};
 use crate::connection::{Arrival, Connection};
 use crate::identity;
 use crate::mailbox::Mailbox;
 use crate::question::Reply;
-use crate::runtime::InRuntime;
 
 /// A host is looked for again after so long without any connection.
 const LOOK: Span = Span::from_secs(60);
@@ -38,33 +38,23 @@ pub(crate) struct Post {
 struct State {
     ended: bool,
     boxes: BTreeMap<u64, Sender<Parcel>>,
-    calls: BTreeMap<u64, oneshot::Sender<Result<Bytes, NoAnswer>>>,
+    calls: BTreeMap<u64, oneshot::Sender<Bytes>>,
     hosting: Option<JoinHandle<()>>,
-}
-
-impl State {
-    fn put(&self, number: u64, parcel: Parcel) -> Delivery {
-        match self.boxes.get(&number).map(|inbox| inbox.try_send(parcel)) {
-            Some(Ok(())) => Delivery::Taken,
-            Some(Err(TrySendError::Full(_))) => Delivery::Full,
-            Some(Err(TrySendError::Closed(_))) | None => Delivery::Nobody,
-        }
-    }
 }
 
 impl Post {
     /// Puts a piece where it belongs.
     pub(crate) fn deliver(&self, number: u64, parcel: Parcel) -> Delivery {
         let mut state = lock_up(&self.state);
-        let (call, answer) = match parcel {
-            Parcel::Reply { call, body } => (call, Ok(body)),
-            Parcel::Unanswered { call, why } => (call, Err(why)),
-            Parcel::Info(_) | Parcel::Cast(_) | Parcel::Call { .. } => {
-                return state.put(number, parcel);
-            }
-        };
-        let answered = state.calls.remove(&call).is_some_and(|call| call.send(answer).is_ok());
-        if answered { Delivery::Taken } else { Delivery::Nobody }
+        if let Parcel::Reply { call, body } = parcel {
+            let answered = state.calls.remove(&call).is_some_and(|call| call.send(body).is_ok());
+            return if answered { Delivery::Taken } else { Delivery::Nobody };
+        }
+        match state.boxes.get(&number).map(|inbox| inbox.try_send(parcel)) {
+            Some(Ok(())) => Delivery::Taken,
+            Some(Err(TrySendError::Full(_))) => Delivery::Full,
+            Some(Err(TrySendError::Closed(_))) | None => Delivery::Nobody,
+        }
     }
 
     /// Opens a mailbox: its number, which nobody can guess who was not told, and what arrives there.
@@ -81,7 +71,7 @@ impl Post {
     }
 
     /// Expects an answer, under a name that only whoever is asked learns.
-    pub(crate) fn expect(&self) -> (u64, oneshot::Receiver<Result<Bytes, NoAnswer>>) {
+    pub(crate) fn expect(&self) -> (u64, oneshot::Receiver<Bytes>) {
         let (sender, answer) = oneshot::channel();
         let mut state = lock_up(&self.state);
         let call = fresh(&state.calls);
@@ -98,11 +88,11 @@ impl Post {
     pub(crate) fn hosted(
         &self,
         cluster: &Arc<Cluster>,
-        runtime: &InRuntime,
+        runtime: &Handle,
     ) -> watch::Receiver<Option<Address>> {
         let mut state = lock_up(&self.state);
         if !state.ended && state.hosting.is_none() {
-            state.hosting = runtime.spawn(host(Arc::clone(cluster)));
+            state.hosting = Some(runtime.spawn(host(Arc::clone(cluster))));
         }
         self.host.subscribe()
     }
@@ -133,12 +123,7 @@ fn fresh<T>(taken: &BTreeMap<u64, T>) -> u64 {
 async fn host(cluster: Arc<Cluster>) {
     let mut backoff = cluster.backoff(b"host");
     loop {
-        let look = clock::now().after(LOOK);
-        let Some(connection) = cluster.choose_by(Whom::Member, &[], look).await else {
-            if cluster.has_ended() {
-                return;
-            }
-            clock::sleep_until(clock::now().after(backoff.pause().into())).await;
+        let Some(connection) = cluster.choose_by(None, &[], clock::now().after(LOOK)).await else {
             continue;
         };
         let deadline = clock::now().after(HOSTING);
@@ -176,14 +161,10 @@ pub(crate) async fn ask(
 ) -> Asked {
     let mut mailbox = Mailbox::new();
     let call = cluster.next_call();
-    let item = item(call);
-    let asked = async {
-        connection.ask(call, item, clock::now(), mailbox.slot()).await;
-        mailbox.take().await
-    };
+    connection.ask(call, item(call), clock::now(), mailbox.slot()).await;
     let arrival = tokio::select! {
         biased;
-        arrival = asked => Some(arrival),
+        arrival = mailbox.take() => Some(arrival),
         () = clock::sleep_until(deadline) => None,
     };
     match arrival {
@@ -191,7 +172,7 @@ pub(crate) async fn ask(
         Some(Arrival::Lost { written: false, .. }) => Asked::NotSent,
         Some(Arrival::Lost { written: true, .. } | Arrival::Quiet { .. }) => Asked::Unanswered,
         Some(Arrival::TooLarge { .. }) => Asked::TooLarge,
-        None | Some(Arrival::Closing) if connection.abandon(call, None) => Asked::Unanswered,
-        None | Some(Arrival::Closing) => Asked::NotSent,
+        None if connection.abandon(call, None) => Asked::Unanswered,
+        None => Asked::NotSent,
     }
 }

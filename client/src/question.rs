@@ -6,7 +6,6 @@ use leasehold_core::{
     Outcome, Owner, Page, Span, Status, Token, Waiting,
 };
 
-use crate::cluster::Whom;
 use crate::identity;
 
 /// What is left of a call's time for the answer to travel: the node's patience ends this much before the caller's
@@ -53,8 +52,6 @@ pub(crate) enum Question {
         patience: Instant,
         /// Which.
         amendment: Amendment,
-        /// Also where it is a risk.
-        force: bool,
     },
 }
 
@@ -114,21 +111,14 @@ impl Question {
     }
 
     /// A change of the members, to be over by `deadline`.
-    pub(crate) fn amend(
-        amendment: Amendment,
-        force: bool,
-        now: Instant,
-        deadline: Instant,
-    ) -> Self {
-        Self::Amend { patience: patience(now, deadline), amendment, force }
+    pub(crate) fn amend(amendment: Amendment, now: Instant, deadline: Instant) -> Self {
+        Self::Amend { patience: patience(now, deadline), amendment }
     }
 
     /// The same, for a lock that may queue until then.
     pub(crate) fn waiting_until(mut self, until: Option<Instant>) -> Self {
-        if let Self::Key { wait, patience, .. } = &mut self {
+        if let Self::Key { wait, .. } = &mut self {
             *wait = until;
-            // All of the wait is waited for, however little time there is beside it.
-            *patience = until.map_or(*patience, |until| until.max(*patience));
         }
         self
     }
@@ -152,25 +142,24 @@ impl Question {
             }
             Self::Waiting(key) => ClientItem::Waiting { call, key: key.clone() },
             Self::Init { patience } => ClientItem::Init { call, patience: patience.since(now) },
-            Self::Amend { patience, amendment, force } => ClientItem::Amend {
+            Self::Amend { patience, amendment } => ClientItem::Amend {
                 call,
                 patience: patience.since(now),
                 amendment: amendment.clone(),
-                force: *force,
             },
         }
     }
 
-    /// Which nodes can be asked.
-    pub(crate) fn whom(&self) -> Whom<'_> {
+    /// The key whose home should be asked first.
+    pub(crate) fn home_of(&self) -> Option<&Key> {
         match self {
-            Self::Key { key, .. } => Whom::Home(key),
-            Self::Init { .. } => Whom::Founder,
+            Self::Key { key, .. } => Some(key),
             Self::Local(_)
             | Self::Status
             | Self::List { .. }
             | Self::Waiting(_)
-            | Self::Amend { .. } => Whom::Member,
+            | Self::Init { .. }
+            | Self::Amend { .. } => None,
         }
     }
 
@@ -224,11 +213,6 @@ impl Question {
         }
     }
 
-    /// Whether it gives up what is held.
-    pub(crate) const fn releases(&self) -> bool {
-        matches!(self, Self::Key { action: Action::Release { .. }, .. })
-    }
-
     /// Whether this waits for something to come about, so that running out of time is an answer.
     pub(crate) const fn waits(&self) -> bool {
         match self {
@@ -247,11 +231,6 @@ impl Question {
             | Self::Init { .. }
             | Self::Amend { .. } => false,
         }
-    }
-
-    /// Whether this is a lock that may queue for its key.
-    pub(crate) const fn queues(&self) -> bool {
-        matches!(self, Self::Key { action: Action::Lock { .. }, wait: Some(_), .. })
     }
 
     /// How long past now a node may take without being suspect, beside what a coordinator needs.

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::wire::ClientItem;
-use leasehold_core::{
-    Address, Bytes, Delivery, Instant, Key, MAX_MAIL, NoAnswer, NodeId, Parcel, Token,
-};
+use leasehold_core::{Address, Bytes, Delivery, Instant, Key, NodeId, Parcel, Token};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,8 +17,7 @@ use tokio::task::JoinHandle;
 use crate::answer::{Holder, Released};
 use crate::client::Client;
 use crate::clock;
-use crate::cluster::Cluster;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Refusal, Unreachable};
 use crate::guard::{Belief, Guard};
 use crate::held::Lost;
 use crate::labels::Labels;
@@ -90,24 +87,12 @@ pub enum SendError {
     /// It was sent, and nobody knows whether it arrived.
     #[error("it was sent, and nobody knows whether it arrived")]
     Unknown,
-    /// The request arrived, and will not be answered; a handler may have acted on it.
-    #[error("the request arrived, and is not answered: {}", reason(*.0))]
-    Unanswered(NoAnswer),
     /// The request arrived, and no answer came in time.
     #[error("the request arrived, and no answer came in time")]
     NoReply,
     /// Who is registered could not be found out, or no node be reached. Nothing was sent.
     #[error(transparent)]
     NotSent(Error),
-}
-
-const fn reason(why: NoAnswer) -> &'static str {
-    match why {
-        NoAnswer::Dropped => "it was dropped without an answer",
-        NoAnswer::Panicked => "its handler panicked",
-        NoAnswer::Closed => "the server stopped before it took the request",
-        NoAnswer::TooLarge => "the answer is larger than mail may be",
-    }
 }
 
 /// A name, and what is known about whoever has it.
@@ -134,7 +119,7 @@ pub enum Message {
     Call(Request),
 }
 
-/// A request that wants an answer. Its caller is told when it is dropped without one.
+/// A request that wants an answer.
 #[derive(Debug)]
 #[must_use = "the caller waits for an answer"]
 pub struct Request {
@@ -143,8 +128,6 @@ pub struct Request {
     client: Client,
     reply: Address,
     call: u64,
-    /// What the caller is told when this is dropped.
-    unanswered: Option<NoAnswer>,
 }
 
 impl Request {
@@ -152,30 +135,10 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As for [`Client::send`]; [`SendError::Gone`] if the caller has given up, [`SendError::TooLarge`] if the answer is
-    /// larger than [`MAX_MAIL`](crate::MAX_MAIL), which the caller is told, too.
-    pub async fn reply(mut self, body: impl Into<Bytes>) -> Result<(), SendError> {
-        let body = body.into();
-        if body.len() > MAX_MAIL {
-            self.unanswered = Some(NoAnswer::TooLarge);
-            return Err(SendError::TooLarge);
-        }
-        let parcel = Parcel::Reply { call: self.call, body };
-        let sent = send(&self.client, self.reply.into(), parcel).await;
-        self.unanswered = None;
-        sent
-    }
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        let Some(unanswered) = self.unanswered else { return };
-        let why = if std::thread::panicking() { NoAnswer::Panicked } else { unanswered };
-        let (client, reply) = (self.client.clone(), self.reply);
-        let parcel = Parcel::Unanswered { call: self.call, why };
-        // Where nothing runs any more, or nothing can be reached, the caller's time runs out.
-        let told = async move { drop(send(&client, reply.into(), parcel).await) };
-        drop(self.client.somewhere().spawn(told));
+    /// As for [`Client::send`]; [`SendError::Gone`] if the caller has given up.
+    pub async fn reply(self, body: impl Into<Bytes>) -> Result<(), SendError> {
+        let Self { client, reply, call, .. } = self;
+        send(&client, reply.into(), Parcel::Reply { call, body: body.into() }).await
     }
 }
 
@@ -194,7 +157,6 @@ impl Drop for Request {
 #[must_use = "nothing arrives once this is dropped"]
 pub struct Mailbox {
     client: Client,
-    cluster: Arc<Cluster>,
     number: u64,
     parcels: Receiver<Parcel>,
     host: watch::Receiver<Option<Address>>,
@@ -203,25 +165,18 @@ pub struct Mailbox {
 
 impl Mailbox {
     pub(crate) async fn new(client: &Client, capacity: usize) -> Result<Self, Error> {
-        let here = client.here();
-        let cluster = here.cluster();
-        let mut host = cluster.post().hosted(cluster, &here);
+        let cluster = client.cluster();
+        let mut host = cluster.post().hosted(cluster, client.runtime());
         let deadline = clock::now().after(client.options().timeout.into());
         let found = tokio::select! {
             biased;
             found = host.wait_for(Option::is_some) => found.ok().and_then(|host| *host),
-            () = cluster.ended() => None,
             () = clock::sleep_until(deadline) => None,
         };
-        let address = found.ok_or_else(|| cluster.failure())?;
+        let address = found.ok_or_else(|| Error::Unreachable(unreachable(client)))?;
         let (number, parcels) = cluster.post().open(capacity);
         let address = Address { number, ..address };
-        let cluster = Arc::clone(cluster);
-        Ok(Self { client: client.clone(), cluster, number, parcels, host, address })
-    }
-
-    pub(crate) const fn client(&self) -> &Client {
-        &self.client
+        Ok(Self { client: client.clone(), number, parcels, host, address })
     }
 
     /// Where it is, for as long as its client stays connected to the same node.
@@ -231,24 +186,18 @@ impl Mailbox {
         host.map_or(self.address, |host| Address { number: self.number, ..host })
     }
 
-    /// The next message; `None` once nothing can arrive any more: the client was closed, or the tokio runtime in which the
-    /// mailbox was made has ended, or, seen from another one, has stood still for ten seconds. Cancel safe.
+    /// The next message; `None` once the client has ended. Cancel safe.
     pub async fn recv(&mut self) -> Option<Message> {
         loop {
-            let parcel = tokio::select! {
-                biased;
-                parcel = self.parcels.recv() => parcel?,
-                () = self.cluster.pulse().until_still() => return None,
-            };
-            return Some(match parcel {
+            return Some(match self.parcels.recv().await? {
                 Parcel::Info(body) => Message::Info(body),
                 Parcel::Cast(body) => Message::Cast(body),
                 Parcel::Call { reply, call, body } => {
-                    let (client, unanswered) = (self.client.clone(), Some(NoAnswer::Dropped));
-                    Message::Call(Request { body, client, reply, call, unanswered })
+                    let client = self.client.clone();
+                    Message::Call(Request { body, client, reply, call })
                 }
                 // Goes to whoever asked, not here.
-                Parcel::Reply { .. } | Parcel::Unanswered { .. } => continue,
+                Parcel::Reply { .. } => continue,
             });
         }
     }
@@ -256,15 +205,12 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.cluster.post().close(self.number);
-        self.parcels.close();
-        while let Ok(parcel) = self.parcels.try_recv() {
-            if let Parcel::Call { reply, call, body } = parcel {
-                let (client, unanswered) = (self.client.clone(), Some(NoAnswer::Closed));
-                drop(Request { body, client, reply, call, unanswered });
-            }
-        }
+        self.client.cluster().post().close(self.number);
     }
+}
+
+fn unreachable(client: &Client) -> Unreachable {
+    client.cluster().causes()
 }
 
 /// Registers a name; see [`Client::register`].
@@ -324,9 +270,7 @@ impl Register {
         let (host, number) = (mailbox.host.clone(), mailbox.number);
         let timeout = client.options().timeout;
         let moving = follow(guard.belief(), host, number, address, timeout);
-        let Some(moving) = client.here().spawn(moving) else {
-            return Err(client.cluster().failure());
-        };
+        let moving = client.runtime().spawn(moving);
         Ok(Registration { moving, mailbox, guard })
     }
 }
@@ -350,14 +294,12 @@ async fn follow(
 ) {
     /// Between attempts that fail.
     const PAUSE: Duration = Duration::from_millis(200);
-    let held = &belief.held;
     let work = async {
         loop {
             let now = host.borrow_and_update().map(|host| Address { number, ..host });
             match now {
                 Some(address) if address != told => {
-                    let update =
-                        held.update(held.cluster(), address.to_string().into(), None, timeout);
+                    let update = belief.held.update(address.to_string().into(), None, timeout);
                     if update.await.is_ok() {
                         told = address;
                     } else {
@@ -378,8 +320,7 @@ async fn follow(
     }
 }
 
-/// A name that this client has, and the mailbox that it stands for. Whoever drops it begins to give the name up; await
-/// [`Registration::unregister`], or [`Client::close`] before the program ends, to know that it is free.
+/// A name that this client has, and the mailbox that it stands for. Whoever drops it gives the name up.
 ///
 /// ```no_run
 /// # async fn example(client: leasehold_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -419,10 +360,6 @@ impl Registration {
             lost = self.guard.lost() => Err(lost),
             message = self.mailbox.recv() => Ok(message),
         }
-    }
-
-    pub(crate) const fn client(&self) -> &Client {
-        self.mailbox.client()
     }
 
     /// Where the mailbox is now.
@@ -495,14 +432,16 @@ async fn post(
     let cluster = client.cluster();
     loop {
         let Some(connection) = cluster.towards(to.node, deadline).await else {
-            return Err(SendError::NotSent(cluster.failure()));
+            return Err(SendError::NotSent(Error::Unreachable(unreachable(client))));
         };
         let parcel = parcel.clone();
         let item = |call| ClientItem::Post { call, to, parcel };
-        let reply = match post::ask(&cluster, &connection, item, deadline).await {
+        let reply = match post::ask(cluster, &connection, item, deadline).await {
             Asked::Answered(reply) => reply,
             Asked::NotSent if clock::now() < deadline => continue,
-            Asked::NotSent => return Err(SendError::NotSent(cluster.failure())),
+            Asked::NotSent => {
+                return Err(SendError::NotSent(Error::Unreachable(unreachable(client))));
+            }
             Asked::Unanswered => return Err(SendError::Unknown),
             Asked::TooLarge => return Err(SendError::TooLarge),
         };
@@ -524,15 +463,12 @@ pub(crate) async fn call(client: &Client, to: Target, body: Bytes) -> Result<Byt
     let deadline = clock::now().after(client.options().timeout.into());
     // The mailbox itself stays empty; it says where this client is.
     let mailbox = Mailbox::new(client, 1).await.map_err(SendError::NotSent)?;
-    let (call, answer) = mailbox.cluster.post().expect();
-    let expected = Expected { cluster: &mailbox.cluster, call };
+    let (call, answer) = client.cluster().post().expect();
+    let expected = Expected { client, call };
     send(client, to, Parcel::Call { reply: mailbox.address(), call, body }).await?;
     let answer = tokio::select! {
         biased;
-        answer = answer => match answer {
-            Ok(answer) => answer.map_err(SendError::Unanswered),
-            Err(_) => Err(SendError::NoReply),
-        },
+        answer = answer => answer.map_err(|_| SendError::NoReply),
         () = clock::sleep_until(deadline) => Err(SendError::NoReply),
     };
     drop(expected);
@@ -541,12 +477,12 @@ pub(crate) async fn call(client: &Client, to: Target, body: Bytes) -> Result<Byt
 
 /// An answer that is expected until this is dropped.
 struct Expected<'a> {
-    cluster: &'a Cluster,
+    client: &'a Client,
     call: u64,
 }
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        self.cluster.post().expect_no_more(self.call);
+        Arc::clone(self.client.cluster()).post().expect_no_more(self.call);
     }
 }

@@ -4,11 +4,8 @@
 //! at which somebody else could begin. A state machine is a server whose handler says which state comes next.
 
 use std::fmt;
-use std::future::{Future, IntoFuture, pending, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::future::{Future, IntoFuture, pending};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use leasehold_core::{Address, Bytes, Token};
@@ -103,7 +100,6 @@ pub trait Serve: Send + 'static {
 pub struct Context {
     belief: Option<Belief>,
     stop: Arc<Notify>,
-    client: Client,
 }
 
 impl Context {
@@ -132,12 +128,10 @@ pub enum Stopped {
     Asked,
     /// Its name is lost: it may run somewhere else.
     Lost(Lost),
-    /// Its client was closed, or its runtime has ended.
+    /// Its client has ended.
     Ended,
     /// Its handler panicked.
     Panicked,
-    /// It was cut short by [`ServerHandle::abort`].
-    Aborted,
 }
 
 impl fmt::Display for Stopped {
@@ -147,7 +141,6 @@ impl fmt::Display for Stopped {
             Self::Lost(lost) => write!(f, "its name is lost: {lost}"),
             Self::Ended => f.write_str("its client has ended"),
             Self::Panicked => f.write_str("its handler panicked"),
-            Self::Aborted => f.write_str("it was aborted"),
         }
     }
 }
@@ -221,7 +214,6 @@ pub struct ServerHandle {
     address: Address,
     belief: Option<Belief>,
     stop: Arc<Notify>,
-    abort: Arc<Notify>,
     detached: bool,
     stopped: watch::Receiver<Option<Stopped>>,
     task: JoinHandle<()>,
@@ -235,18 +227,12 @@ impl ServerHandle {
 
     fn start<S: Serve>(inbox: Inbox, handler: S) -> Self {
         let (address, belief) = (inbox.address(), inbox.belief());
-        let client = inbox.client().clone();
-        let running = client.servers().begin();
         let stop = Arc::new(Notify::new());
-        let context = Context { belief: belief.clone(), stop: Arc::clone(&stop), client };
+        let context = Context { belief: belief.clone(), stop: Arc::clone(&stop) };
         let (tell, stopped) = watch::channel(None);
-        let abort = Arc::new(Notify::new());
-        let aborted = Arc::clone(&abort);
-        let task = tokio::spawn(async move {
-            run(inbox, handler, context, aborted, tell).await;
-            drop(running);
-        });
-        Self { address, belief, stop, abort, detached: false, stopped, task }
+        let ended = Ended(tell);
+        let task = tokio::spawn(run(inbox, handler, context, ended));
+        Self { address, belief, stop, detached: false, stopped, task }
     }
 
     /// Where it was when it started: for a server without a name the only way to send it something.
@@ -274,14 +260,6 @@ impl ServerHandle {
         self.end().await
     }
 
-    /// Cuts it short, whatever it is doing, [`Serve::start`] and [`Serve::terminate`] included, at its next `.await`; waits
-    /// until its name is released. [`Serve::terminate`] is not called any more. A handler that blocks its thread
-    /// cannot be cut short, and holds its name for as long.
-    pub async fn abort(mut self) -> Stopped {
-        self.abort.notify_one();
-        self.end().await
-    }
-
     /// Waits until it has come to its end, and says why. Cancel safe.
     pub async fn stopped(&mut self) -> Stopped {
         self.end().await
@@ -294,9 +272,8 @@ impl ServerHandle {
 
     async fn end(&mut self) -> Stopped {
         match self.stopped.wait_for(Option::is_some).await {
-            Ok(stopped) => stopped.clone().unwrap_or(Stopped::Ended),
-            // The task was dropped with its runtime.
-            Err(_) => Stopped::Ended,
+            Ok(stopped) => stopped.clone().unwrap_or(Stopped::Panicked),
+            Err(_) => Stopped::Panicked,
         }
     }
 }
@@ -331,13 +308,6 @@ impl Inbox {
         }
     }
 
-    const fn client(&self) -> &Client {
-        match self {
-            Self::Named(registration) => registration.client(),
-            Self::Unnamed(mailbox) => mailbox.client(),
-        }
-    }
-
     async fn recv(&mut self) -> Result<Message, Stopped> {
         match self {
             Self::Named(registration) => match registration.recv().await {
@@ -358,45 +328,19 @@ impl Inbox {
     }
 }
 
-async fn run<S: Serve>(
-    mut inbox: Inbox,
-    mut handler: S,
-    context: Context,
-    aborted: Arc<Notify>,
-    tell: watch::Sender<Option<Stopped>>,
-) {
-    let work = async {
-        let why = caught(serve(&mut inbox, &mut handler, &context)).await;
-        // A handler that panicked may be in no state to do anything.
-        let Some(why) = why else { return Stopped::Panicked };
-        caught(handler.terminate(&why)).await.map_or(Stopped::Panicked, |()| why)
-    };
-    let why = tokio::select! {
-        biased;
-        () = aborted.notified() => Stopped::Aborted,
-        why = work => why,
-    };
+/// Tells the handle how it ended; without a word, that it panicked.
+#[derive(Debug)]
+struct Ended(watch::Sender<Option<Stopped>>);
+
+async fn run<S: Serve>(mut inbox: Inbox, mut handler: S, context: Context, ended: Ended) {
+    let why = serve(&mut inbox, &mut handler, &context).await;
+    handler.terminate(&why).await;
     match &why {
-        Stopped::Asked | Stopped::Ended | Stopped::Panicked | Stopped::Aborted => {
-            inbox.close().await;
-        }
+        Stopped::Asked | Stopped::Ended | Stopped::Panicked => inbox.close().await,
         // Nobody needs to wait for the release of what is not held any more.
         Stopped::Lost(_) => drop(inbox),
     }
-    tell.send_replace(Some(why));
-}
-
-/// Does `work`; `None` if it panics.
-async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        // What is left behind by a panic is only dropped.
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-            Ok(poll) => poll.map(Some),
-            Err(_) => Poll::Ready(None),
-        }
-    })
-    .await
+    ended.0.send_replace(Some(why));
 }
 
 async fn serve<S: Serve>(inbox: &mut Inbox, handler: &mut S, context: &Context) -> Stopped {
@@ -407,7 +351,6 @@ async fn serve<S: Serve>(inbox: &mut Inbox, handler: &mut S, context: &Context) 
         let message = tokio::select! {
             biased;
             () = context.stop.notified() => return Stopped::Asked,
-            () = context.client.closing() => return Stopped::Ended,
             message = inbox.recv() => match message {
                 Ok(message) => message,
                 Err(stopped) => return stopped,

@@ -3,15 +3,15 @@
 //! Certificates and keys come as PEM. The cryptography is rustls with ring; there is no way to leave a certificate
 //! unchecked.
 
+use std::fmt;
 use std::sync::Arc;
-use std::{fmt, io};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, crypto};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use crate::error::Cause;
 
@@ -115,21 +115,7 @@ impl Tls {
         };
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let stream = connector.connect(name, stream).await;
-        Ok(Box::new(stream.map_err(|error| Cause::Tls(words(&error)))?))
-    }
-}
-
-/// What went wrong, and what that means where it is not a matter of certificates.
-fn words(error: &io::Error) -> String {
-    const ASK: &str =
-        "does this node speak TLS there, and is it its port for clients (listen.client)?";
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    if matches!(inner, Some(Error::InvalidMessage(_))) {
-        format!("the other end speaks none; {ASK}")
-    } else if error.kind() == io::ErrorKind::UnexpectedEof {
-        format!("the other end closed the connection; {ASK}")
-    } else {
-        error.to_string()
+        Ok(Box::new(stream.map_err(|error| Cause::Tls(error.to_string()))?))
     }
 }
 
@@ -148,7 +134,7 @@ fn configure(
     roots: &Arc<RootCertStore>,
     identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 ) -> Result<ClientConfig, TlsError> {
-    let identity_error = |error: Error| TlsError::Identity(error.to_string());
+    let identity_error = |error: tokio_rustls::rustls::Error| TlsError::Identity(error.to_string());
     let provider = Arc::new(crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -21,8 +21,6 @@ use core::hash::{Hash, Hasher};
 use core::hint::black_box;
 
 use self::aging::{Crowd, stale_after};
-pub(crate) use self::pages::Listed;
-use crate::age::{Age, ShortAge};
 use crate::ballot::{Ballot, Token};
 use crate::bytes::{Bytes, Key};
 use crate::effect::Event;
@@ -44,8 +42,6 @@ struct Record {
     promised: Ballot,
     promised_at: Instant,
     open: bool,
-    /// How long the owner of what was accepted had had it then.
-    age: ShortAge,
     accepted: Option<Written>,
 }
 
@@ -131,6 +127,10 @@ impl Written {
         } else {
             Event::Expired { key, token }
         }
+    }
+
+    fn report(&self, now: Instant) -> Accepted {
+        Accepted { ballot: self.ballot, entry: self.entry(), remaining: self.remaining(now) }
     }
 }
 
@@ -234,11 +234,13 @@ impl Acceptor {
             record.promised_at = now;
             record.open = true;
         }
-        Answer::Promise { ballot, accepted: record.report(now), floor: self.floor }
+        let accepted = record.accepted.as_ref().map(|written| written.report(now));
+        Answer::Promise { ballot, accepted, floor: self.floor }
     }
 
     fn insert_promised(&mut self, now: Instant, (key, hash): (&Key, u32), ballot: Ballot) -> Slot {
-        let record = Record::new(key.clone(), ballot, now, true);
+        let (key, open, accepted) = (key.clone(), true, None);
+        let record = Record { key, promised: ballot, promised_at: now, open, accepted };
         let slot = self.records.insert(hash, record);
         self.timers.set(slot, now.after(self.timing.promise_timeout));
         slot
@@ -250,7 +252,7 @@ impl Acceptor {
         now: Instant,
         (key, hash): (&Key, u32),
         ballot: Ballot,
-        (entry, keep, age): (&Entry, Span, Age),
+        (entry, keep): (&Entry, Span),
         mut tell: impl FnMut(Event),
     ) -> Result<(), u64> {
         let found = self.records.find_hashed(key, hash);
@@ -272,7 +274,6 @@ impl Acceptor {
         }
         let (held, token) = (entry.held().is_some(), entry.token());
         let expires_at = if held { now.after(keep) } else { now };
-        record.set_age(now, entry, age);
         let mut written = Written::new(ballot, entry, now, expires_at);
         let mut had_lease = false;
         if let Some(before) = &record.accepted {
@@ -306,15 +307,15 @@ impl Acceptor {
 
     /// What was accepted for the key.
     pub(crate) fn accepted(&self, now: Instant, key: &[u8], hash: u32) -> Option<Accepted> {
-        self.records[self.records.find_hashed(key, hash)?].report(now)
+        let record = &self.records[self.records.find_hashed(key, hash)?];
+        record.accepted.as_ref().map(|written| written.report(now))
     }
 
-    /// The entry of the key, if somebody holds it, how much longer it is kept, and how long that has been so.
-    pub(crate) fn live(&self, now: Instant, key: &[u8]) -> Option<(Entry, Span, Age)> {
-        let record = &self.records[self.records.find(key)?];
-        let written = record.accepted.as_ref()?;
+    /// The entry of the key, if somebody holds it, and how much longer it is kept.
+    pub(crate) fn live(&self, now: Instant, key: &[u8]) -> Option<(Entry, Span)> {
+        let written = self.records[self.records.find(key)?].accepted.as_ref()?;
         let remaining = written.remaining(now);
-        (!remaining.is_zero()).then(|| (written.entry(), remaining, record.age(now)))
+        (!remaining.is_zero()).then(|| (written.entry(), remaining))
     }
 
     /// Whether the key's promise is the one that an accept at `ballot` implied.
@@ -378,7 +379,8 @@ impl Acceptor {
         self.highest = self.highest.max(promised.counter).max(accepted.entry.token().0);
         let hash = self.records.hash(&key);
         let slot = self.records.find_hashed(&key, hash).unwrap_or_else(|| {
-            self.records.insert(hash, Record::new(key.clone(), promised, now, false))
+            let (key, promised_at, open) = (key.clone(), now, false);
+            self.records.insert(hash, Record { key, promised, promised_at, open, accepted: None })
         });
         let record = &mut self.records[slot];
         record.promised = record.promised.max(promised);
@@ -387,15 +389,10 @@ impl Acceptor {
         let expires_at = if live { now.after(accepted.remaining) } else { now };
         let token = accepted.entry.token();
         let mut was_live = false;
-        if record.accepted.as_ref().is_none_or(|written| written.ballot < accepted.ballot) {
-            record.set_age(now, &accepted.entry, accepted.age);
-        }
         match &mut record.accepted {
             Some(written) if written.ballot > accepted.ballot => return,
             Some(written) if written.ballot == accepted.ballot => {
                 written.expires_at = written.expires_at.min(expires_at);
-                let told = accepted.age.before(now.since(written.at));
-                record.age = Age::from(record.age).max(told).into();
                 self.timers.set_sooner(slot, expires_at);
                 return;
             }
@@ -475,33 +472,6 @@ fn stale_at(written: &Written, timing: &Timing) -> Instant {
 }
 
 impl Record {
-    const fn new(key: Key, promised: Ballot, promised_at: Instant, open: bool) -> Self {
-        let age = ShortAge::ZERO;
-        Self { key, promised, promised_at, open, age, accepted: None }
-    }
-
-    /// What it has accepted, as it stands `now`.
-    fn report(&self, now: Instant) -> Option<Accepted> {
-        let written = self.accepted.as_ref()?;
-        let (ballot, remaining, age) = (written.ballot, written.remaining(now), self.age(now));
-        Some(Accepted { ballot, entry: written.entry(), remaining, age })
-    }
-
-    /// How long the owner of what was accepted has had it.
-    fn age(&self, now: Instant) -> Age {
-        match &self.accepted {
-            Some(written) if written.held => Age::from(self.age).after(now.since(written.at)),
-            Some(_) | None => Age::ZERO,
-        }
-    }
-
-    /// Takes note of how old an ownership is told to be that is accepted `now`. If it was here before, it may be older.
-    fn set_age(&mut self, now: Instant, entry: &Entry, told: Age) {
-        let same = self.accepted.as_ref().is_some_and(|before| before.token == entry.token());
-        let known = if same { self.age(now) } else { Age::ZERO };
-        self.age = if entry.held().is_some() { known.max(told).into() } else { ShortAge::ZERO };
-    }
-
     /// Reads something on each of its lines.
     #[inline]
     fn touch(&self) {

@@ -47,6 +47,11 @@ impl Clock {
         now.since(self.boot_at)
     }
 
+    /// What the hybrid clock shows: no counter that was heard of is higher.
+    pub(crate) fn shows(&self, now: Instant) -> u64 {
+        self.reading(now).max(self.highest)
+    }
+
     /// When the clock alone says at least `counter`.
     pub(crate) fn when(&self, counter: u64) -> Instant {
         self.boot_at.after(Span::from_micros(counter.saturating_sub(self.wall_at_boot)))

@@ -6,7 +6,6 @@
 
 use alloc::boxed::Box;
 
-use crate::age::Age;
 use crate::ballot::{Ballot, Token};
 use crate::entry::{Entry, Held, OpId};
 use crate::faults::Rule;
@@ -37,8 +36,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) chosen: bool,
     /// The highest floor of those that answered.
     pub(crate) floor: Ballot,
-    /// How long the owner of `best` has had it.
-    pub(crate) age: Age,
+    /// What this node's hybrid clock shows, which says how old a token is.
+    pub(crate) clock: u64,
 }
 
 /// What to tell the caller once it is true.
@@ -73,14 +72,6 @@ impl Pending {
     /// See [`Verdict::is_effect`].
     pub(crate) const fn is_effect(&self) -> bool {
         matches!(self, Self::Done { repeated: false, .. })
-    }
-}
-
-impl Seen<'_> {
-    /// How long the owner of `entry`, which is about to be written, has had it.
-    pub(crate) fn age_of(&self, entry: &Entry) -> Age {
-        let same = self.best.is_some_and(|(_, best)| best.token() == entry.token());
-        if same && entry.held().is_some() { self.age } else { Age::ZERO }
     }
 }
 
@@ -347,18 +338,19 @@ fn refused(held: Option<&Held>, seen: &Seen<'_>) -> Verdict {
 }
 
 fn holder(held: &Held, seen: &Seen<'_>) -> Holder {
-    describe(held, seen.remaining, seen.age)
+    describe(held, seen.remaining, seen.clock)
 }
 
-/// The owner as others see it, who has had the key for `age` when the masters keep the entry for `remaining` more.
-pub(crate) fn describe(held: &Held, remaining: Span, age: Age) -> Holder {
+/// The owner as others see it, when the masters keep the entry for `remaining` more and the hybrid clock shows
+/// `clock`.
+pub(crate) fn describe(held: &Held, remaining: Span, clock: u64) -> Holder {
     Holder {
         value: held.value.clone(),
         meta: held.meta.clone(),
         token: held.token,
         remaining: remaining.minus(held.delay),
         delay: held.delay.min(remaining),
-        age: age.0,
+        age: Span::from_micros(clock.saturating_sub(held.token.0)),
     }
 }
 
@@ -390,7 +382,7 @@ mod tests {
     const fn seen(ballot: Ballot, entry: &Entry, remaining: Span) -> Seen<'_> {
         let unanimous = !remaining.is_zero();
         let (best, floor, chosen) = (Some((ballot, entry)), Ballot::ZERO, unanimous);
-        Seen { best, remaining, unanimous, chosen, floor, age: Age::ZERO }
+        Seen { best, remaining, unanimous, chosen, floor, clock: 75 }
     }
 
     #[test]

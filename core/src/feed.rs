@@ -7,7 +7,6 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use crate::age::Aging;
 use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::entry::Entry;
@@ -33,7 +32,6 @@ pub(crate) struct Fact {
     pub(crate) ballot: Ballot,
     pub(crate) entry: Entry,
     pub(crate) expires_at: Instant,
-    pub(crate) aging: Aging,
 }
 
 /// The changes that this node tells.
@@ -160,8 +158,7 @@ impl Feeder {
 impl Fact {
     fn copied(self, now: Instant) -> Copied {
         let remaining = self.expires_at.since(now);
-        let age = self.aging.now(now);
-        let accepted = Accepted { ballot: self.ballot, entry: self.entry, remaining, age };
+        let accepted = Accepted { ballot: self.ballot, entry: self.entry, remaining };
         Copied { key: self.key, promised: self.ballot, accepted }
     }
 }

@@ -84,7 +84,6 @@
 extern crate alloc;
 
 mod acceptor;
-mod age;
 mod ballot;
 mod bytes;
 mod clock;
@@ -118,12 +117,11 @@ mod view;
 mod waiters;
 pub mod wire;
 
-pub use age::Age;
 pub use ballot::{Ballot, COUNTER_END, Token};
 pub use bytes::{Bytes, Key};
 pub use effect::{Boot, Effect, Effects, Event, Input, Mark};
 pub use entry::{Entry, Held, OpId};
-pub use mail::{Address, Delivery, MAX_MAIL, NoAddress, NoAnswer, Parcel};
+pub use mail::{Address, Delivery, MAX_MAIL, NoAddress, Parcel};
 pub use members::{
     Amendment, Candidate, ClusterId, Config, ConfigVote, Epoch, Member, NodeFile, NodeId,
 };

@@ -88,45 +88,18 @@ pub enum Parcel {
         /// The answer.
         body: Bytes,
     },
-    /// There will be no answer to a request.
-    Unanswered {
-        /// The caller's name for the request.
-        call: u64,
-        /// Why.
-        why: NoAnswer,
-    },
-}
-
-/// Why a request that arrived is not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum NoAnswer {
-    /// It was dropped without an answer.
-    Dropped,
-    /// Its handler panicked.
-    Panicked,
-    /// The mailbox was closed before the request was taken out.
-    Closed,
-    /// The answer is larger than [`MAX_MAIL`].
-    TooLarge,
 }
 
 impl Parcel {
-    /// How many bytes of the sender's are in it.
+    /// The bytes in it.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub const fn body(&self) -> &Bytes {
         match self {
             Self::Info(body)
             | Self::Cast(body)
             | Self::Call { body, .. }
-            | Self::Reply { body, .. } => body.len(),
-            Self::Unanswered { .. } => 0,
+            | Self::Reply { body, .. } => body,
         }
-    }
-
-    /// Whether the sender put nothing in.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

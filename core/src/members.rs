@@ -99,9 +99,6 @@ pub struct Config {
     pub replicas: Vec<Member>,
     /// The masters of the epoch before; none for the first.
     pub before: Vec<NodeId>,
-    /// The members of the epoch before that are none any more. The masters among them keep what the new ones take over, and
-    /// all have to hear that they are none: so nodes must know where they listen.
-    pub former: Vec<Member>,
 }
 
 impl Config {
@@ -156,19 +153,6 @@ impl Config {
         self.masters.iter().chain(&self.replicas)
     }
 
-    /// The configuration after this one, with these members.
-    #[must_use]
-    pub fn followed_by(&self, masters: Vec<Member>, replicas: Vec<Member>) -> Self {
-        let stays = |member: &Member| masters.iter().chain(&replicas).any(|m| m.id == member.id);
-        Self {
-            epoch: Epoch(self.epoch.0.saturating_add(1)),
-            before: self.masters.iter().map(|member| member.id).collect(),
-            former: self.members().filter(|member| !stays(member)).cloned().collect(),
-            masters,
-            replicas,
-        }
-    }
-
     /// Whether the masters can form quorums: some, not too many, and no member named twice. And whether it is so small
     /// that it fits messages and the node file many times over.
     #[must_use]
@@ -179,9 +163,7 @@ impl Config {
             .all(|(i, a)| self.members().take(i).all(|b| a.id != b.id && a.name != b.name));
         (1..=Self::MAX_MASTERS).contains(&self.masters.len())
             && self.replicas.len() <= Self::MAX_REPLICAS
-            && self.former.len() <= Self::MAX_MASTERS + Self::MAX_REPLICAS
-            && self.members().chain(&self.former).all(Member::well_formed)
-            && self.former.iter().all(|former| self.members().all(|member| member.id != former.id))
+            && self.members().all(Member::well_formed)
             && distinct
     }
 }
@@ -252,7 +234,6 @@ mod tests {
             masters: members(0, masters),
             replicas: members(100, replicas),
             before: Vec::new(),
-            former: Vec::new(),
         };
         assert!(config(15, 100).well_formed() && config(1, 0).well_formed());
         assert!(!config(0, 1).well_formed() && !config(16, 0).well_formed());
@@ -267,33 +248,5 @@ mod tests {
         let mut twice = config(2, 1);
         twice.replicas[0].id = NodeId(1);
         assert!(!twice.well_formed());
-        let mut former = config(2, 1);
-        former.former = members(2, 115);
-        former.former.retain(|member| member.id != NodeId(100));
-        assert!(former.well_formed());
-        former.former.extend(members(200, 2));
-        assert!(!former.well_formed(), "116 of them");
-        former.former = members(1, 1);
-        assert!(!former.well_formed(), "a member is not a former one");
-        former.former = members(9, 1);
-        former.former[0].peer = "x".repeat(261);
-        assert!(!former.well_formed());
-    }
-
-    #[test]
-    fn who_is_no_member_any_more_is_named_with_its_addresses() {
-        let first = Config {
-            epoch: Epoch(7),
-            masters: members(0, 3),
-            replicas: members(3, 2),
-            before: Vec::new(),
-            former: members(9, 1),
-        };
-        let ids = |members: &[Member]| members.iter().map(|m| m.id.0).collect::<Vec<_>>();
-        let next = first.followed_by(members(2, 2), members(0, 1));
-        assert_eq!((next.epoch, ids(&next.former)), (Epoch(8), Vec::from([1, 4])));
-        assert_eq!(next.before, [NodeId(0), NodeId(1), NodeId(2)]);
-        let same = first.followed_by(first.masters.clone(), first.replicas.clone());
-        assert!(same.former.is_empty());
     }
 }

@@ -105,7 +105,7 @@ impl Membership {
             return scene.answers.push((ticket, Outcome::NotDone(NotDone::NotFounded)));
         };
         let (epoch, so_already) = (config.epoch, is_so(config, &masters, &replicas));
-        let refusal = if !config.followed_by(masters.clone(), replicas.clone()).well_formed() {
+        let refusal = if !wanted(config, &masters, &replicas).well_formed() {
             Some(NotDone::Invalid(crate::request::Invalid::Config))
         } else if self.leading.is_some() {
             Some(NotDone::Changing)
@@ -261,7 +261,7 @@ impl Membership {
         if promised.len() < config.quorum() {
             return;
         }
-        let own = config.followed_by(leading.masters.clone(), leading.replicas.clone());
+        let own = wanted(config, &leading.masters, &leading.replicas);
         let chosen = accepted.take().map_or(own, |(_, config)| config);
         leading.sent = true;
         leading.phase = Phase::Accept { ballot: of, config: chosen, accepted: Vec::new() };
@@ -349,6 +349,16 @@ impl Leading {
                 Outcome::NotDone(NotDone::NoQuorum)
             }
         }
+    }
+}
+
+/// The configuration after `config` with these members.
+fn wanted(config: &Config, masters: &[Member], replicas: &[Member]) -> Config {
+    Config {
+        epoch: Epoch(config.epoch.0 + 1),
+        masters: masters.to_vec(),
+        replicas: replicas.to_vec(),
+        before: config.masters.iter().map(|member| member.id).collect(),
     }
 }
 

@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::age::Age;
 use crate::ballot::{Ballot, Token};
 use crate::bytes::Key;
 use crate::entry::Entry;
@@ -99,8 +98,6 @@ pub enum Ask {
         entry: Entry,
         /// How long to keep a held entry, delay included.
         keep: Span,
-        /// How long a held entry's owner has had it: for people.
-        age: Age,
     },
     /// Say what you have accepted.
     Query {
@@ -167,8 +164,6 @@ pub struct Accepted {
     pub entry: Entry,
     /// How much longer the master keeps a held entry; zero if it is dead, or free.
     pub remaining: Span,
-    /// How long its owner has had it, as far as the master was told: for people.
-    pub age: Age,
 }
 
 /// Orders that want no answer.

@@ -320,15 +320,8 @@ impl Node {
                 outcome: relayed.lost(NotDone::NoQuorum),
             });
         }
-        while let Some((ticket, key, held)) = self.waiters.pop(now) {
-            // A lease that ended at this very moment wakes its waiters a tick of the wheel later.
-            let holder = self.holder(now, &key);
-            let outcome = if holder.is_some() == held {
-                Outcome::Woken(holder)
-            } else {
-                Outcome::NotDone(NotDone::TimedOut)
-            };
-            out.push(Effect::Reply { ticket, outcome });
+        while let Some(ticket) = self.waiters.pop(now) {
+            out.push(Effect::Reply { ticket, outcome: Outcome::NotDone(NotDone::TimedOut) });
         }
         if now >= self.tell_at {
             self.tell_at = now.after(STANDING_EVERY);

@@ -267,14 +267,7 @@ impl Peers {
             Peer {
                 member: member.clone(),
                 master: place < config.masters.len(),
-                standing: if own {
-                    standing
-                } else if known.epoch == self.epoch() {
-                    known.standing
-                } else {
-                    // What it said of itself in another epoch says nothing about this one.
-                    Standing::Unknown
-                },
+                standing: if own { standing } else { known.standing },
                 up: own || known.up,
             }
         };

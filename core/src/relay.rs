@@ -19,8 +19,6 @@ use crate::timers::Wheel;
 
 /// How many names of forwards the home remembers per sender.
 const REMEMBERED: usize = 4_096;
-/// What an answer of the home needs at most to travel.
-const TRAVEL: Span = Span::from_millis(250);
 
 /// A request of a client of this node that another node works on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +27,6 @@ pub(crate) struct Relayed {
     pub(crate) home: NodeId,
     pub(crate) name: Ballot,
     pub(crate) request: KeyRequest,
-    pub(crate) since: Instant,
     pub(crate) give_up: Instant,
 }
 
@@ -37,16 +34,6 @@ impl Relayed {
     /// Whether it may have taken effect without an answer.
     pub(crate) const fn writes(&self) -> bool {
         writes(&self.request)
-    }
-
-    /// What is left to ask of another home: it waits only for what was not waited yet.
-    pub(crate) fn left(self, now: Instant) -> KeyRequest {
-        let Self { mut request, since, give_up, .. } = self;
-        request.patience = give_up.since(now);
-        if let Action::Lock { wait, .. } = &mut request.action {
-            *wait = wait.minus(now.since(since));
-        }
-        request
     }
 
     /// What the caller is told when no answer will come, for this reason.
@@ -176,8 +163,7 @@ impl Relays {
     }
 }
 
-/// The patience that a forwarded request takes along: a little less, so that the home's answer comes in time. Never by more
-/// than an answer takes to travel: a wait of hours is a wait of hours.
-pub(crate) fn patience_at_home(patience: Span) -> Span {
-    patience.minus(patience.split(16).min(TRAVEL))
+/// The patience that a forwarded request takes along: a little less, so that the home's answer comes in time.
+pub(crate) const fn patience_at_home(patience: Span) -> Span {
+    patience.minus(patience.split(16))
 }

@@ -99,7 +99,7 @@ pub enum Action {
     Read,
     /// Wait until the key is held, as far as this node knows.
     WaitHeld,
-    /// Wait until the key is free, as far as this node knows. Where it is free already, that is told at once.
+    /// Wait until the key is free, as far as this node knows. A key that is not held is refused.
     WaitReleased,
 }
 
@@ -135,7 +135,7 @@ pub enum Outcome {
     Done(Done),
     /// What a read found: the holder, or nobody.
     Found(Option<Holder>),
-    /// A wait is over: the key is held, or (`None`) is free.
+    /// A wait is over: the key is held, or (`None`) was released.
     Woken(Option<Holder>),
     /// The operation's condition does not hold. It changed nothing.
     Refused(Refusal),
@@ -187,8 +187,8 @@ pub struct Holder {
     pub remaining: Span,
     /// How long the key stays taken after that, unless it is released.
     pub delay: Span,
-    /// How long ago the key was acquired, as far as the node that answers was told: about right, short by what messages
-    /// took. For people.
+    /// How long ago the key was acquired, by the hybrid clock of the node that answers: about right, as wall clocks
+    /// are.
     pub age: Span,
 }
 
@@ -231,9 +231,6 @@ pub enum NotDone {
     Changing,
     /// Only a master can found a cluster, and only one that votes can change its members; this node is not one.
     NotActive,
-    /// There is a cluster, whose members refuse this node as a stranger: it lost its node file, or was removed. The
-    /// driver says so in place of [`NotDone::NotFounded`], since handshakes are its business.
-    Stranger,
 }
 
 /// A limit that was reached.

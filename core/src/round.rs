@@ -2,7 +2,6 @@
 //!
 //! A round only counts. What follows from the counts is the coordinator's business.
 
-use crate::age::{Age, Aging};
 use crate::ballot::Ballot;
 use crate::decide::{Pending, Seen};
 use crate::entry::Entry;
@@ -59,8 +58,6 @@ pub(crate) struct Summary {
     best: Option<(Ballot, Entry)>,
     /// Until when the first of those that hold it keep it.
     until: Instant,
-    /// How long its owner has had it, by the one that says most.
-    aging: Aging,
     /// Whether all that were heard hold the same.
     same: bool,
     floor: Ballot,
@@ -69,8 +66,7 @@ pub(crate) struct Summary {
 impl Summary {
     pub(crate) const fn new() -> Self {
         let until = Instant::from_micros(0);
-        let aging = Aging::new(Age::ZERO, until);
-        Self { heard: false, best: None, until, aging, same: true, floor: Ballot::ZERO }
+        Self { heard: false, best: None, until, same: true, floor: Ballot::ZERO }
     }
 
     /// Adds what a master says, which came `now`.
@@ -83,22 +79,19 @@ impl Summary {
         let until = now.after(accepted.remaining);
         if ballot == highest {
             self.until = self.until.min(until);
-            self.aging.told(now, accepted.age);
         } else {
             self.best = Some((accepted.ballot, accepted.entry.clone()));
             self.until = until;
-            self.aging = Aging::new(accepted.age, now);
         }
     }
 
-    /// What all that were heard say together, `now`.
-    pub(crate) fn seen(&self, now: Instant) -> Seen<'_> {
+    /// What all that were heard say together, `now`, when the hybrid clock shows `clock`.
+    pub(crate) fn seen(&self, now: Instant, clock: u64) -> Seen<'_> {
         let best = self.best.as_ref().map(|(ballot, entry)| (*ballot, entry));
         let remaining = if best.is_some() { self.until.since(now) } else { Span::ZERO };
         let live = best.is_none_or(|(_, entry)| entry.held().is_none() || !remaining.is_zero());
         let unanimous = self.same && live;
-        let age = self.aging.now(now);
-        Seen { best, remaining, unanimous, chosen: unanimous, floor: self.floor, age }
+        Seen { best, remaining, unanimous, chosen: unanimous, floor: self.floor, clock }
     }
 }
 
@@ -136,8 +129,6 @@ pub(crate) struct Write {
     pub(crate) base: Base,
     pub(crate) entry: Entry,
     pub(crate) keep: Span,
-    /// How long its owner had had it when the first `Accept` was sent.
-    pub(crate) age: Age,
     /// Before the first `Accept` was sent: what is kept for `keep` was kept from here on at the earliest.
     pub(crate) at: Instant,
     /// Past this nothing is sent or counted.
@@ -179,7 +170,7 @@ mod tests {
             Entry::Free { last_op, token }
         };
         let (ballot, remaining) = (Ballot { counter, proposer: 1 }, Span::from_micros(remaining));
-        Accepted { ballot, entry, remaining, age: Age::ZERO }
+        Accepted { ballot, entry, remaining }
     }
 
     /// What was heard, and how many microseconds before `NOW`.
@@ -212,26 +203,26 @@ mod tests {
         let (low, high) = (report(5, true, 900), report(7, true, 500));
         for reports in [[low.clone(), high.clone()], [high, low]] {
             let summary = sum_up(&reports.map(|report| (0, Some(report))));
-            let seen = summary.seen(NOW);
+            let seen = summary.seen(NOW, 0);
             assert_eq!((seen.best.unwrap().0.counter, seen.remaining.as_micros()), (7, 500));
             assert!(!seen.unanimous);
         }
         // The first has waited for 300 µs here, the second came just now.
         let summary = sum_up(&[(300, Some(report(7, true, 500))), (0, Some(report(7, true, 400)))]);
-        let seen = summary.seen(NOW);
+        let seen = summary.seen(NOW, 0);
         assert_eq!((seen.remaining.as_micros(), seen.unanimous), (200, true));
     }
 
     #[test]
     fn unanimous_is_live_or_free_or_nothing_at_all() {
         let unanimous = |reports: [Option<Accepted>; 2]| {
-            sum_up(&reports.map(|report| (0, report))).seen(NOW).unanimous
+            sum_up(&reports.map(|report| (0, report))).seen(NOW, 0).unanimous
         };
         assert!(unanimous([None, None]));
         assert!(unanimous([Some(report(3, false, 0)), Some(report(3, false, 0))]));
         assert!(!unanimous([Some(report(3, false, 0)), None]));
         assert!(!unanimous([None, Some(report(3, false, 0))]));
         assert!(!unanimous([Some(report(3, true, 5)), Some(report(3, true, 0))]));
-        assert_eq!(sum_up(&[(0, None), (0, None)]).seen(NOW).floor.counter, 9);
+        assert_eq!(sum_up(&[(0, None), (0, None)]).seen(NOW, 0).floor.counter, 9);
     }
 }

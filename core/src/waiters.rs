@@ -121,12 +121,10 @@ impl Waiters {
         self.rooms.iter().map(|(_, room)| room.key.clone()).collect()
     }
 
-    /// Takes one whose time is up, with its key and whether it waited for that to be held.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Ticket, Key, bool)> {
+    /// Takes one whose time is up.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<Ticket> {
         let slot = self.timers.pop(now)?;
-        let waiter = self.waiters.get(slot)?;
-        let (key, held) = (self.rooms[waiter.room].key.clone(), waiter.held);
-        Some((self.remove(slot)?, key, held))
+        self.remove(slot)
     }
 
     /// Takes one whose caller is gone. Whether it was here.
@@ -215,8 +213,7 @@ mod tests {
         assert_eq!(shown[3].left, Span::from_secs(3));
         assert_eq!(waiters.waiting(now, b"b").count(), 0);
         assert_eq!(waiters.wake(b"a", true), [1, 3, 5].map(Ticket));
-        let expired = waiters.pop(NOW.after(Span::from_secs(9)));
-        assert_eq!(expired, Some((Ticket(2), "a".into(), false)));
+        assert_eq!(waiters.pop(NOW.after(Span::from_secs(9))), Some(Ticket(2)));
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! Both ends first say which protocol versions they speak ([`Versions`]); everything after the hello is of the
 //! highest version that both know.
 
-mod file;
 mod sense;
 
 use alloc::string::String;
@@ -18,16 +17,17 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ballot::COUNTER_END;
 use crate::bytes::{Bytes, Key};
+use crate::hash;
 use crate::mail::{Address, Delivery, Parcel};
-use crate::members::{Amendment, ClusterId, Epoch, Member, NodeId};
+use crate::members::{Amendment, ClusterId, Epoch, Member, NodeFile, NodeId};
 use crate::message::Message;
 use crate::request::{Holder, KeyRequest, Outcome, Peer, Status};
 use crate::settings::{Limits, Timing};
 use crate::time::Span;
 use crate::view::{Cursor, Notice, Page, Waiting};
 
-pub use file::{decode_file, encode_file};
 pub use sense::Item;
 
 /// The format byte of every frame.
@@ -38,7 +38,7 @@ pub const HEADER: usize = 5;
 pub const MAX_FRAME: usize = 1 << 20;
 
 /// The protocol versions that this build speaks.
-pub const VERSIONS: Versions = Versions { oldest: 2, newest: 2 };
+pub const VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
 
 /// A range of protocol versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,8 +67,6 @@ pub struct PeerHello {
     pub cluster_name: String,
     /// The cluster's identity, once `init` gave it one.
     pub cluster: Option<ClusterId>,
-    /// The epoch in force at the sender. The end that knows a newer configuration hands it over.
-    pub epoch: Epoch,
     /// The sender as it wants to be known: name, incarnation, addresses.
     pub member: Member,
     /// Drawn at the sender's boot, to tell its boots apart.
@@ -181,8 +179,6 @@ pub enum ClientItem {
         patience: Span,
         /// Which.
         amendment: Amendment,
-        /// Also where it leaves few masters, or too few of the present ones can be reached.
-        force: bool,
     },
     /// Tell of every change in this node's own records from now on, until the call is cancelled.
     Watch {
@@ -497,4 +493,36 @@ pub fn take_item<T: Item>(items: &mut &[u8]) -> Result<Option<T>, Malformed> {
     let (item, rest) = postcard::take_from_bytes::<T>(items).map_err(|_| Malformed::Item)?;
     *items = rest;
     if item.well_formed() { Ok(Some(item)) } else { Err(Malformed::Sense) }
+}
+
+/// What a node file starts with.
+const FILE_MAGIC: &[u8; 8] = b"LEASEHD1";
+
+/// The bytes of a node file: a mark of what it is, a checksum, and the contents.
+#[must_use]
+pub fn encode_file(file: &NodeFile) -> Vec<u8> {
+    // Serialization into a growing vector does not fail; an empty body would not decode.
+    let body = postcard::to_allocvec(file).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(16 + body.len());
+    bytes.extend_from_slice(FILE_MAGIC);
+    bytes.extend_from_slice(&hash::keyed((0, 0), &[&body]).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// The node file of these bytes.
+///
+/// # Errors
+///
+/// [`Malformed::File`] if they are not exactly what [`encode_file`] made.
+pub fn decode_file(bytes: &[u8]) -> Result<NodeFile, Malformed> {
+    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Malformed::File)?;
+    let (sum, body) = rest.split_first_chunk::<8>().ok_or(Malformed::File)?;
+    if magic != FILE_MAGIC || hash::keyed((0, 0), &[body]).to_le_bytes() != *sum {
+        return Err(Malformed::File);
+    }
+    match postcard::take_from_bytes::<NodeFile>(body) {
+        Ok((file, [])) if file.ceiling < COUNTER_END => Ok(file),
+        _ => Err(Malformed::File),
+    }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_core::{Amendment, Candidate, Epoch, Instant, Member, Peer, Span, Standing, Ticket};
+use leasehold_core::{Amendment, Candidate, Epoch, Instant, Member, Peer, Span, Ticket};
 
 use crate::handshake::Known;
 
@@ -153,36 +153,6 @@ fn set(
     if guests.is_empty() { Ok(found) } else { Err(Unclear::Guests(guests)) }
 }
 
-/// Why a change of the masters is a risk that an operator has to take by force, if it is one.
-pub(crate) fn risk(members: &[Peer], (masters, _): &Members) -> Option<String> {
-    let present: Vec<&Peer> = members.iter().filter(|peer| peer.master).collect();
-    let stays = |peer: &&Peer| masters.iter().any(|member| member.id == peer.member.id);
-    if present.len() == masters.len() && present.iter().all(stays) {
-        return None;
-    }
-    let votes =
-        |peer: &&&Peer| peer.up && matches!(peer.standing, Standing::Active | Standing::Draining);
-    let (voting, quorum) = (present.iter().filter(votes).count(), present.len() / 2 + 1);
-    if voting < quorum {
-        let silent = present.iter().filter(|peer| !votes(peer));
-        let silent: Vec<&str> = silent.map(|peer| peer.member.name.as_str()).collect();
-        return Some(format!(
-            "{voting} of the {} present masters can be reached and vote, and {quorum} have to agree and to hand over what they \
-             keep (not there: {}); start them, or try it all the same by force",
-            present.len(),
-            silent.join(", ")
-        ));
-    }
-    let count = masters.len();
-    (count < 3).then(|| {
-        format!(
-            "it leaves {count} {}, and the cluster would stand still when one of them is down; name three or more, or do it \
-             all the same by force",
-            if count == 1 { "master" } else { "masters" }
-        )
-    })
-}
-
 /// The members in a sentence.
 fn who(members: &[Peer]) -> String {
     let list = |master: bool| {
@@ -202,8 +172,6 @@ fn who(members: &[Peer]) -> String {
 pub(crate) struct Wanted {
     pub(crate) ticket: Ticket,
     pub(crate) amendment: Amendment,
-    /// Whether the operator takes a risk.
-    pub(crate) force: bool,
     /// No guest is waited for after this.
     pub(crate) meet_by: Instant,
     pub(crate) give_up: Instant,
@@ -227,12 +195,11 @@ impl Amending {
         now: Instant,
         ticket: Ticket,
         patience: Span,
-        (amendment, force): (Amendment, bool),
+        amendment: Amendment,
     ) {
         self.wanted.push(Wanted {
             ticket,
             amendment,
-            force,
             meet_by: now.after(patience.split(2).min(MEETING)),
             give_up: now.after(patience),
             begun: None,
@@ -283,7 +250,7 @@ impl Amending {
 
 #[cfg(test)]
 mod tests {
-    use leasehold_core::NodeId;
+    use leasehold_core::{NodeId, Standing};
 
     use super::*;
 
@@ -360,30 +327,13 @@ mod tests {
     }
 
     #[test]
-    fn few_masters_and_an_unreachable_quorum_are_risks() {
-        let masters = |names: &[(&str, u64)]| {
-            (names.iter().map(|(name, id)| member(name, *id)).collect::<Vec<_>>(), Vec::new())
-        };
-        let (one, two) = (masters(&[("a", 1)]), masters(&[("d", 4), ("e", 5)]));
-        assert!(risk(&peers(), &one).unwrap().contains("leaves 1 master,"));
-        assert!(risk(&peers(), &two).unwrap().contains("leaves 2 masters,"));
-        assert_eq!(risk(&peers(), &masters(&[("d", 4), ("e", 5), ("f", 6)])), None);
-        // No change of the masters is none, however few there are.
-        assert_eq!(risk(&peers(), &masters(&[("c", 3), ("b", 2), ("a", 1)])), None);
-        let mut peers = peers();
-        peers[1].standing = Standing::Joining;
-        let why = risk(&peers, &masters(&[("a", 1), ("b", 2), ("d", 4)])).unwrap();
-        assert!(why.contains("1 of the 3") && why.contains("not there: b, c"), "{why}");
-    }
-
-    #[test]
     fn a_change_is_overtaken_by_another_and_not_by_itself() {
         let mut amending = Amending::default();
         amending.ask(
             Instant::from_micros(0),
             Ticket(1),
             Span::from_secs(9),
-            (Amendment::Remove("d".into()), false),
+            Amendment::Remove("d".into()),
         );
         assert_eq!(amending.overtaken(Epoch(2), &peers()), []);
         let without: Vec<Peer> = peers().into_iter().take(3).collect();

@@ -210,11 +210,6 @@ impl Gate {
         Arc::clone(&self.book.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether everybody is let in, since there are no tokens.
-    pub(crate) const fn is_open(&self) -> bool {
-        self.path.is_none()
-    }
-
     /// Lets a caller in who shows a token that is known, or anybody if there are no tokens.
     ///
     /// # Errors

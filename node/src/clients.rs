@@ -41,7 +41,6 @@ use crate::rights;
 use crate::room::Room;
 use crate::secure::Secure;
 use crate::stream::Stream;
-use crate::tls;
 
 /// TLS and the hello take no longer.
 const HANDSHAKE: Span = Span::from_secs(5);
@@ -226,14 +225,6 @@ async fn serve(
         share: Share::of(Arc::clone(&context.budget)),
     };
     let ended = converse(context, &mut stream, &mut client, &mut intake, &mut outbox).await;
-    if let Err(why) = client.pass.renew() {
-        // Otherwise the client would ask again and again before it heard of it.
-        let item = NodeItem::NotAllowed { call: None, why };
-        let told = say(&mut stream, &item);
-        if !matches!(context.clock.limit(STALL, told).await, Some(Ok(()))) {
-            debug!(%address, "the client did not hear that its token was withdrawn");
-        }
-    }
     let gone = ClientArrival::Gone { connection };
     context.arrivals.send(gone).await.map_err(|_| "this node is stopping")?;
     ended
@@ -259,7 +250,7 @@ async fn greet(
         None => Stream::Plain(stream),
         Some(tls) => tls.accept_client(stream).await.map_err(|error| {
             context.counters.clients_refused.add(1);
-            let why = tls::words(&error);
+            let why = format!("no TLS: {error}");
             context.warn(address, &why);
             why
         })?,
@@ -299,10 +290,6 @@ async fn first(
     intake: &mut Intake,
 ) -> Result<ClientHello, String> {
     loop {
-        if intake.is_tls() {
-            context.counters.clients_refused.add(1);
-            return Err("it speaks TLS, and this node has no certificate ([tls])".into());
-        }
         match intake.item() {
             Ok(Some(ClientItem::Hello(hello))) => return Ok(hello),
             Ok(None) if intake.pending() <= HELLO => {}

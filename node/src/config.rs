@@ -82,8 +82,6 @@ pub struct Listen {
     pub peer: String,
     /// For HTTP; nowhere if not given.
     pub http: Option<String>,
-    /// Names under which callers over HTTP find this node, beside addresses, `localhost` and what it advertises; `*` for any.
-    pub http_hosts: Vec<String>,
     /// Whether it may listen beyond loopback without TLS, or to clients that need not say who they are.
     pub insecure: bool,
 }
@@ -172,7 +170,6 @@ impl Default for Config {
                 client: "127.0.0.1:7400".into(),
                 peer: "127.0.0.1:7401".into(),
                 http: None,
-                http_hosts: Vec::new(),
                 insecure: false,
             },
             advertise: Advertise::default(),
@@ -341,11 +338,6 @@ impl Config {
 /// Whether this is `host:port`.
 pub(crate) fn is_address(text: &str) -> bool {
     reach::host(text).is_some()
-}
-
-/// The host of `host:port`, if it is one.
-pub(crate) fn host_of(address: &str) -> Option<&str> {
-    reach::host(address)
 }
 
 /// Whether nodes and clusters may be called this.

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::metrics::Metrics;
-use crate::obstacles::Obstacles;
 
 /// One number that only grows.
 #[derive(Debug, Default)]
@@ -54,8 +53,6 @@ pub struct Counters {
     pub clock_went_back: Counter,
     /// Writes of the node file that failed.
     pub writes_failed: Counter,
-    /// What stands in the way of votes at this moment.
-    pub(crate) obstacles: Obstacles,
     /// Watches that were cut off because their client did not read as fast as things changed.
     pub watches_lagged: Counter,
     /// What it did for its clients.

@@ -69,8 +69,6 @@ pub(crate) struct Desk {
     budget: Arc<Budget>,
     /// The clock at this batch.
     now: Instant,
-    /// Whether this node belongs to no cluster, and the members of one refuse it.
-    stranger: bool,
     counters: Arc<Counters>,
 }
 
@@ -84,7 +82,6 @@ impl Desk {
             calls,
             budget,
             now: Instant::default(),
-            stranger: false,
             counters,
         }
     }
@@ -92,11 +89,6 @@ impl Desk {
     /// Another batch begins.
     pub(crate) const fn begin(&mut self, now: Instant) {
         self.now = now;
-    }
-
-    /// Whether "never founded" has to be told as what it is: the members of a cluster refuse this node.
-    pub(crate) const fn set_stranger(&mut self, stranger: bool) {
-        self.stranger = stranger;
     }
 
     /// A client is there.
@@ -184,9 +176,6 @@ impl Desk {
 
     /// Answers a request.
     pub(crate) fn reply(&mut self, ticket: Ticket, outcome: Outcome) {
-        let unfounded = outcome == Outcome::NotDone(NotDone::NotFounded);
-        let outcome =
-            if unfounded && self.stranger { Outcome::NotDone(NotDone::Stranger) } else { outcome };
         match self.close(ticket) {
             Some(Caller::Client { connection, call, op, asked, bytes: _ }) => {
                 self.counters.metrics.answered(op, &outcome, self.now.since(asked));

@@ -18,8 +18,7 @@ use std::sync::Arc;
 use leasehold_core::wire::{ClientItem, NodeItem, PeerItem, Topology, Welcome};
 use leasehold_core::{
     Body, ClusterId, Cursor, Effect, Effects, Epoch, Event, Input, Instant, Limit, Mark, Member,
-    Message, Node, NodeId, NotDone, Outcome, Page, Request, Settings, Span, Standing, Status,
-    Tally, Ticket,
+    Message, Node, NodeId, NotDone, Outcome, Page, Request, Settings, Span, Status, Tally, Ticket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -77,8 +76,6 @@ pub(crate) enum Control {
 pub(crate) struct Measured {
     pub(crate) status: Status,
     pub(crate) tally: Tally,
-    /// Nodes that refused a link lately, and why.
-    pub(crate) refusals: Vec<(String, String)>,
 }
 
 /// Where the driver's inputs come from.
@@ -125,8 +122,6 @@ pub(crate) struct Driver {
     parts: Parts,
     effects: Effects,
     topology: Topology,
-    /// What the log last said that this node is.
-    standing: Option<Standing>,
     /// Whether the topology should be looked at again.
     stale: bool,
     /// Pages that this batch may still make.
@@ -158,7 +153,6 @@ impl Driver {
             parts,
             effects,
             topology,
-            standing: None,
             stale: true,
             pages,
             watches,
@@ -268,7 +262,10 @@ impl Driver {
                             self.handle(now, Input::Persisted(mark));
                         }
                     }
-                    Effect::Event(Event::Standing(_)) => self.stale = true,
+                    Effect::Event(Event::Standing(standing)) => {
+                        info!(?standing, "this node's standing");
+                        self.stale = true;
+                    }
                     Effect::Event(Event::Configured(epoch)) => self.configured(now, epoch),
                     Effect::Event(Event::ClockRate { peer, ppm, off: true }) => {
                         warn!(?peer, ppm, "a peer's clock runs more than half of the bound off");
@@ -314,8 +311,7 @@ impl Driver {
             }
             Control::Measure(answer) => {
                 let (status, tally) = (self.status(now), self.parts.core.tally().clone());
-                let refusals = self.parts.peers.refusals().lately(now);
-                if answer.send(Measured { status, tally, refusals }).is_err() {
+                if answer.send(Measured { status, tally }).is_err() {
                     debug!("nobody measures this node any more");
                 }
             }
@@ -406,10 +402,10 @@ impl Driver {
                     self.init(now, ticket, patience);
                 }
             }
-            ClientItem::Amend { call, patience, amendment, force } => {
+            ClientItem::Amend { call, patience, amendment } => {
                 let bytes = budget::of_amendment(&amendment);
                 if let Some(ticket) = desk.open(connection, call, Op::Members, bytes) {
-                    self.amend(now, ticket, patience, (amendment, force));
+                    self.amend(now, ticket, patience, amendment);
                 }
             }
             ClientItem::Host { call } => self.host(connection, call),

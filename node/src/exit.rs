@@ -36,10 +36,6 @@ pub(crate) mod code {
     pub(crate) const CANNOT_CONNECT: u8 = 6;
     /// It did not come about in time.
     pub(crate) const TIMED_OUT: u8 = 7;
-    /// A change of the members was agreed on, and no quorum of the new masters votes yet.
-    pub(crate) const NOT_COMPLETE: u8 = 8;
-    /// Done, but the result could not be written.
-    pub(crate) const UNWRITTEN: u8 = 9;
     /// For `exec` and `elect`: there was no key to run the command under.
     pub(crate) const NOT_ACQUIRED: u8 = 75;
     /// For `exec` and `elect`: the key was lost while the command ran.

@@ -126,11 +126,6 @@ impl DataDir {
         }
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Replaces the node file. When this returns, the new one is on disk.
     pub(crate) fn write(&self, file: &NodeFile) -> io::Result<()> {
         let next = self.path.join(NEXT_NAME);

@@ -90,7 +90,7 @@ impl Founding {
             epoch: Epoch(1),
             masters: self.masters.iter().filter_map(find).collect(),
             replicas: self.replicas.iter().filter_map(find).collect(),
-            ..Config::default()
+            before: Vec::new(),
         })
     }
 }

@@ -47,12 +47,6 @@ impl Intake {
         Ok(read)
     }
 
-    /// Whether the other end begins with TLS, where nothing is encrypted: with a part of a handshake, or with an alert.
-    pub(crate) fn is_tls(&self) -> bool {
-        const RECORDS: [[u8; 2]; 2] = [[0x16, 0x03], [0x15, 0x03]];
-        self.at == 0 && RECORDS.iter().any(|record| self.bytes.starts_with(record))
-    }
-
     /// Bytes of memory that this takes.
     pub(crate) const fn size(&self) -> usize {
         self.bytes.capacity()

@@ -1,5 +1,6 @@
 //! `leasehold certs` and `leasehold token`: what a secured cluster to try with needs.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use leasehold_node::certs::{self, Authority};
 use leasehold_node::clock::Clock;
 use tracing::error;
 
-use crate::cli::{self, Global};
+use crate::cli::Global;
 use crate::{exit, logs};
 
 /// What every token starts with, so that people and scanners recognise it.
@@ -79,8 +80,11 @@ pub(crate) fn token(global: &Global, args: &Token) -> ExitCode {
 }
 
 fn finish(made: Result<String, String>) -> ExitCode {
-    match made {
-        Ok(out) => cli::print(out.as_bytes()),
+    let shown = made.and_then(|out| {
+        io::stdout().lock().write_all(out.as_bytes()).map_err(|error| error.to_string())
+    });
+    match shown {
+        Ok(()) => exit::DONE,
         Err(why) => {
             error!("{why}");
             exit::usage()

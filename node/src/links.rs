@@ -58,9 +58,7 @@ impl Links {
     /// Keeps connections to exactly these nodes.
     pub(crate) fn keep(&mut self, known: &[Known]) {
         // The incarnation matters to the handshake only: a link that stands was judged.
-        let same = |a: &Known, b: &Known| {
-            a.name == b.name && a.address == b.address && a.former == b.former
-        };
+        let same = |a: &Known, b: &Known| a.name == b.name && a.address == b.address;
         let stays = |peer: &Known| known.iter().any(|other| same(peer, other));
         let peers = &mut self.peers;
         self.dialers.retain(|name, (peer, _)| {

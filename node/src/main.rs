@@ -21,7 +21,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What the exit codes mean, for `--help` and the manual page.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused (held by another, not the owner, not held), 2 usage, 3 certainly \
-not done, 4 outcome unknown, 5 not allowed, 6 cannot connect, 7 timed out waiting, 9 done, but the result could not be written. For exec and elect: 75 could not acquire, 76 lease lost while the \
+not done, 4 outcome unknown, 5 not allowed, 6 cannot connect, 7 timed out waiting. For exec and elect: 75 could not acquire, 76 lease lost while the \
 command ran, 128+N ended by signal N, otherwise the command's own code.";
 
 /// A quorum lease store without a leader and without a log.

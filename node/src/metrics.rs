@@ -143,8 +143,7 @@ impl Ending {
                 | NotDone::Limit(_)
                 | NotDone::Unreachable(_)
                 | NotDone::Changing
-                | NotDone::NotActive
-                | NotDone::Stranger,
+                | NotDone::NotActive,
             ) => Self::NotDone,
             Outcome::Unknown => Self::Unknown,
         }

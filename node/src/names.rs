@@ -28,7 +28,6 @@ pub const fn of_error(error: &Error) -> (&'static str, Option<&'static str>) {
         ),
         Error::NotAllowed(_) => ("not_allowed", None),
         Error::Unreachable(_) => ("unreachable", None),
-        Error::OtherCluster(_) => ("other_cluster", None),
         Error::TimedOut => ("timed_out", None),
         Error::Invalid(_) => ("invalid", None),
     }
@@ -44,8 +43,6 @@ pub const fn of_reason(reason: &Reason) -> &'static str {
         Reason::Cancelled => "cancelled",
         Reason::Draining => "draining",
         Reason::NotFounded => "not_founded",
-        Reason::Stranger => "stranger",
-        Reason::Forgotten => "forgotten",
         Reason::RecordsFull => "records_full",
         Reason::QueueFull => "queue_full",
         Reason::WaitersFull => "waiters_full",

@@ -1,6 +1,6 @@
 //! `leasehold node`.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use leasehold_node::Server;
 use leasehold_node::config::{Config, Sources};
 use tracing::error;
 
-use crate::cli::{self, Global};
+use crate::cli::Global;
 use crate::notify::{self, Watchdog};
 use crate::signals::{Asked, Signals};
 use crate::{exit, logs};
@@ -65,7 +65,7 @@ pub(crate) fn run(global: &Global, args: Args) -> ExitCode {
     };
     logs::start_as(global, &loaded.config.log_level, loaded.config.log_format);
     let ran = if args.print_config {
-        return cli::print(loaded.to_string().as_bytes());
+        io::stdout().lock().write_all(loaded.to_string().as_bytes()).map(|()| exit::DONE)
     } else if args.check {
         return check(&loaded.config);
     } else {

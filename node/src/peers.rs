@@ -2,17 +2,16 @@
 //!
 //! Every node dials every other one and sends on the connection it dialled; on one it accepted it only listens. So
 //! there is nothing to agree on between the two connections of a pair, and each is judged for itself
-//! ([`handshake`](crate::handshake)). Only a configuration that the other end does not know goes both ways. The driver's side is [`links`](crate::links).
+//! ([`handshake`](crate::handshake)). The driver's side is [`links`](crate::links).
 //!
 //! Whoever dials is met on the [`porch`](crate::porch), those first at whose address a node was found before.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasehold_core::wire::{Frame, PeerHello, PeerItem};
-use leasehold_core::{Body, Change, Message, NodeId, Span};
+use leasehold_core::{NodeId, Span};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::AsyncWriteExt;
@@ -23,7 +22,6 @@ use tracing::{debug, info, warn};
 
 use crate::amending::Knocks;
 use crate::clock::Clock;
-use crate::copies::Copies;
 use crate::counters::Counters;
 use crate::driver::Control;
 use crate::handshake::{Identity, Known};
@@ -32,23 +30,17 @@ use crate::lobby::{Lobby, Stranger, Unmet};
 use crate::outbox;
 use crate::porch::Inside;
 use crate::quiet::Quiet;
-use crate::refusals::Refusals;
 use crate::secure::Secure;
 use crate::stream::{self, Stream};
-use crate::tls;
 
 /// Connecting, TLS and the hellos take no longer.
 const HANDSHAKE: Span = Span::from_secs(4);
 /// The largest hello, in bytes.
 const HELLO: usize = 16 << 10;
-/// The most that a node sends to one that dialled it: its hello, and a configuration, however many members it names.
-const CONFIGURATION: usize = 256 << 10;
 /// A write that makes no progress for so long ends the connection.
 const STALL: Span = Span::from_secs(2);
 /// An accepted connection on which nothing comes for so long is closed; a living peer beats ten times a second.
 const SILENCE: Span = Span::from_secs(10);
-/// How often a connection says that its node is heard, to those who look for copies of it.
-const TELL: Span = Span::from_millis(500);
 /// Accepted connections of nodes at a time. A cluster needs one for each other node, and some for reconnects.
 const CONNECTIONS: usize = 256;
 /// Accepted connections that have not said yet whose they are.
@@ -56,8 +48,6 @@ const STRANGERS: usize = 256;
 /// Pauses between attempts to dial.
 const FIRST_PAUSE: Span = Span::from_millis(50);
 const LAST_PAUSE: Span = Span::from_secs(2);
-/// The longest pause before a former member is dialled that the present ones can do without: it may be gone for good.
-const FORMER_PAUSE: Span = Span::from_secs(30);
 
 /// What came from a peer.
 #[derive(Debug)]
@@ -73,8 +63,6 @@ pub(crate) struct Context {
     pub(crate) identity: Mutex<Identity>,
     pub(crate) secure: Arc<Secure>,
     pub(crate) knocks: Mutex<Knocks>,
-    pub(crate) refusals: Mutex<Refusals>,
-    pub(crate) copies: Mutex<Copies>,
     pub(crate) control: mpsc::Sender<Control>,
     pub(crate) arrivals: mpsc::Sender<PeerArrival>,
     pub(crate) counters: Arc<Counters>,
@@ -103,8 +91,6 @@ impl Context {
             identity: Mutex::new(identity),
             secure,
             knocks: Mutex::default(),
-            refusals: Mutex::default(),
-            copies: Mutex::default(),
             control,
             arrivals,
             counters,
@@ -124,46 +110,14 @@ impl Context {
         self.knocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A node was heard, from this address or at it. Why it gets no link, if another one has its data directory, too.
-    fn heard(&self, hello: &PeerHello, address: IpAddr) -> Option<String> {
-        let place = format!("{} (from {address})", hello.member.peer);
-        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        copies.heard(self.clock.now(), hello, &place)
-    }
-
-    /// Who refused this node lately.
-    pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether there is to be a link with `peer`, and what it has to be told in any case.
-    fn judge(
-        &self,
-        hello: &PeerHello,
-        expected: Option<&str>,
-    ) -> (Result<u16, String>, Option<Message>) {
+    fn judge(&self, hello: &PeerHello, expected: Option<&str>) -> Result<u16, String> {
         let identity = self.identity();
-        let (judgement, handover) = (identity.judge(hello, expected), identity.handover(hello));
+        let judgement = identity.judge(hello, expected);
         if judgement.is_err() && identity.is_stranger(hello) {
             drop(identity);
             self.knocks().note(self.clock.now(), &hello.member);
         }
-        (judgement, handover)
-    }
-
-    /// A node that this one dialled says that there is a newer configuration.
-    fn handed_over(&self, from: NodeId, message: Message) {
-        let items = Vec::from([PeerItem::Message(message)]);
-        // It is said again with the next hello.
-        if self.arrivals.try_send(PeerArrival { from, items }).is_err() {
-            self.counters.messages_dropped.add(1);
-        }
-    }
-
-    /// The longest pause between attempts to dial, and whether a failure is worth a line in the log.
-    fn urgency(&self, peer: &Known) -> (Span, bool) {
-        let settled = peer.former && self.identity().complete;
-        if settled { (FORMER_PAUSE, false) } else { (LAST_PAUSE, true) }
+        judgement
     }
 }
 
@@ -234,7 +188,6 @@ async fn meet(
 /// A node that was let in.
 struct Welcomed {
     stream: Stream,
-    from: IpAddr,
     /// What it said after its hello.
     intake: Intake,
     hello: PeerHello,
@@ -242,27 +195,19 @@ struct Welcomed {
 
 /// One accepted connection, from its hello to its end.
 async fn receive(context: &Context, welcomed: Welcomed) -> Result<(), String> {
-    let Welcomed { mut stream, from: address, mut intake, hello } = welcomed;
-    let (from, name, cluster) = (hello.member.id, hello.member.name.clone(), hello.cluster);
+    let Welcomed { mut stream, mut intake, hello } = welcomed;
+    let (from, name) = (hello.member.id, hello.member.name);
     debug!(peer = name, "a peer connected");
     // One timer that is looked at when it is over: setting one for each read would cost as much as the read.
     let mut heard = context.clock.now();
     let mut silent = pin!(context.clock.sleep_until(heard.after(SILENCE)));
-    let mut told = heard;
     loop {
-        if heard.since(told) >= TELL {
-            told = heard;
-            if let Some(reason) = context.heard(&hello, address) {
-                return Err(refuse(context, &mut stream, reason).await);
-            }
-        }
         let mut items = Vec::new();
         intake.items(&mut items).map_err(|malformed| {
             context.counters.malformed.add(1);
             format!("`{name}` sent {malformed}")
         })?;
         if let Some(PeerItem::Refused(reason)) = items.first() {
-            context.refusals().note(context.clock.now(), &name, cluster, reason);
             return Err(format!("refused by `{name}`: {reason}"));
         }
         if !items.is_empty() {
@@ -301,12 +246,12 @@ async fn welcome(context: &Context, stream: TcpStream) -> Result<Welcomed, Strin
         Some(tls) => {
             let (stream, shown) = tls.accept_peer(stream).await.map_err(|error| {
                 context.counters.handshakes_refused.add(1);
-                format!("{from} is no node of this cluster: {}", tls::words_of_peers(&error))
+                format!("{from} is no node of this cluster: {error}")
             })?;
             (stream, Some(shown))
         }
     };
-    let hello = match first(context, &mut stream, &mut intake, HELLO).await? {
+    let hello = match first(context, &mut stream, &mut intake).await? {
         PeerItem::Hello(hello) => hello,
         PeerItem::Refused(_)
         | PeerItem::Beat
@@ -325,20 +270,13 @@ async fn welcome(context: &Context, stream: TcpStream) -> Result<Welcomed, Strin
         );
         return Err(refuse(context, &mut stream, reason).await);
     }
-    if let Some(reason) = context.heard(&hello, from) {
-        return Err(refuse(context, &mut stream, reason).await);
-    }
     match context.judge(&hello, None) {
-        (Ok(_), handover) => {
+        Ok(_) => {
             let mine = context.identity().hello();
             say(&mut stream, &PeerItem::Hello(mine)).await?;
-            hand_over(&mut stream, handover).await?;
-            Ok(Welcomed { stream, from, intake, hello })
+            Ok(Welcomed { stream, intake, hello })
         }
-        (Err(reason), handover) => {
-            hand_over(&mut stream, handover).await?;
-            Err(refuse(context, &mut stream, reason).await)
-        }
+        Err(reason) => Err(refuse(context, &mut stream, reason).await),
     }
 }
 
@@ -361,20 +299,15 @@ pub(crate) async fn dial(context: Arc<Context>, peer: Known) {
             }
             Err(reason) => Some(reason),
         };
-        let (longest, worth_saying) = context.urgency(&peer);
         if let Some(reason) = reason
             && quiet.lets(context.clock.now(), &reason)
         {
-            if worth_saying {
-                warn!(peer = peer.name, address = peer.address, "no link: {reason}");
-            } else {
-                debug!(peer = peer.name, address = peer.address, "no link: {reason}");
-            }
+            warn!(peer = peer.name, address = peer.address, "no link: {reason}");
         }
         // Between half and the whole pause, so that nodes do not try in step.
         let half = pause.as_micros() / 2;
         context.clock.sleep(Span::from_micros(half + dice.random_range(0..=half))).await;
-        pause = pause.times(2).min(longest);
+        pause = pause.times(2).min(LAST_PAUSE);
     }
 }
 
@@ -388,55 +321,33 @@ async fn connect(context: &Context, peer: &Known) -> Result<(Stream, PeerHello, 
             None => Stream::Plain(stream),
             Some(tls) => tls.connect_peer(stream, &peer.name).await.map_err(|error| {
                 context.counters.handshakes_refused.add(1);
-                let error = tls::words_of_peers(&error);
                 format!("what answers there is not `{}`: {error}", peer.name)
             })?,
         };
         let mine = context.identity().hello();
         say(&mut stream, &PeerItem::Hello(mine)).await?;
         let mut intake = Intake::new();
-        let hello = answered(context, &mut stream, &mut intake, peer).await?;
-        match context.judge(&hello, Some(&peer.name)) {
-            (Ok(_), handover) => {
-                context.lobby.remember(address);
-                context.refusals().forget(&peer.name);
-                hand_over(&mut stream, handover).await?;
-                Ok((stream, hello, intake))
-            }
-            (Err(reason), handover) => {
-                hand_over(&mut stream, handover).await?;
-                Err(refuse(context, &mut stream, reason).await)
-            }
-        }
-    };
-    let limited = context.clock.limit(HANDSHAKE, attempt).await;
-    limited.unwrap_or_else(|| Err("no answer in time".into()))
-}
-
-/// The hello of a node that was dialled.
-async fn answered(
-    context: &Context,
-    stream: &mut Stream,
-    intake: &mut Intake,
-    peer: &Known,
-) -> Result<PeerHello, String> {
-    loop {
-        match first(context, stream, intake, CONFIGURATION).await? {
-            PeerItem::Hello(hello) => return Ok(hello),
+        let hello = match first(context, &mut stream, &mut intake).await? {
+            PeerItem::Hello(hello) => hello,
             PeerItem::Refused(reason) => {
                 context.counters.handshakes_refused.add(1);
-                context.refusals().note(context.clock.now(), &peer.name, None, &reason);
                 return Err(format!("refused there: {reason}"));
-            }
-            PeerItem::Message(message) if is_handover(&message) => {
-                context.handed_over(peer.id.unwrap_or_default(), message);
             }
             PeerItem::Beat
             | PeerItem::Message(_)
             | PeerItem::Mail { .. }
             | PeerItem::Receipt { .. } => return Err("no hello at first".into()),
+        };
+        match context.judge(&hello, Some(&peer.name)) {
+            Ok(_) => {
+                context.lobby.remember(address);
+                Ok((stream, hello, intake))
+            }
+            Err(reason) => Err(refuse(context, &mut stream, reason).await),
         }
-    }
+    };
+    let limited = context.clock.limit(HANDSHAKE, attempt).await;
+    limited.unwrap_or_else(|| Err("no answer in time".into()))
 }
 
 /// Sends on a dialled connection what the driver has for the peer, until it ends. Says why.
@@ -467,7 +378,7 @@ async fn send(
             }
             read = intake.read(&mut stream) => match read {
                 Ok(0) => break "closed there".into(),
-                Ok(_) => if let Err(reason) = overhear(context, peer, &mut intake) { break reason },
+                Ok(_) => if let Err(reason) = overhear(&mut intake) { break reason },
                 Err(error) => break words(error),
             }
         }
@@ -479,39 +390,22 @@ async fn send(
     reason
 }
 
-/// On a dialled connection nothing comes after the hello, but for a newer configuration and a late refusal.
-fn overhear(context: &Context, from: NodeId, intake: &mut Intake) -> Result<(), String> {
-    loop {
-        match intake.item::<PeerItem>() {
-            Ok(None) if intake.pending() <= CONFIGURATION => return Ok(()),
-            Ok(Some(PeerItem::Refused(reason))) => return Err(format!("refused there: {reason}")),
-            Ok(Some(PeerItem::Message(message))) if is_handover(&message) => {
-                context.handed_over(from, message);
-            }
-            Ok(
-                Some(
-                    PeerItem::Hello(_)
-                    | PeerItem::Beat
-                    | PeerItem::Message(_)
-                    | PeerItem::Mail { .. }
-                    | PeerItem::Receipt { .. },
-                )
-                | None,
-            ) => return Err("the peer sends where it should listen".into()),
-            Err(malformed) => return Err(format!("the peer sent {malformed}")),
-        }
-    }
-}
-
-const fn is_handover(message: &Message) -> bool {
-    matches!(message.body, Body::Change(Change::Adopt { .. }))
-}
-
-/// Tells the other end of the configuration in force here, if it has to hear of it.
-async fn hand_over(stream: &mut Stream, handover: Option<Message>) -> Result<(), String> {
-    match handover {
-        Some(message) => say(stream, &PeerItem::Message(message)).await,
-        None => Ok(()),
+/// On a dialled connection nothing comes after the hello, but for a late refusal.
+fn overhear(intake: &mut Intake) -> Result<(), String> {
+    match intake.item::<PeerItem>() {
+        Ok(None) if intake.pending() <= HELLO => Ok(()),
+        Ok(Some(PeerItem::Refused(reason))) => Err(format!("refused there: {reason}")),
+        Ok(
+            Some(
+                PeerItem::Hello(_)
+                | PeerItem::Beat
+                | PeerItem::Message(_)
+                | PeerItem::Mail { .. }
+                | PeerItem::Receipt { .. },
+            )
+            | None,
+        ) => Err("the peer sends where it should listen".into()),
+        Err(malformed) => Err(format!("the peer sent {malformed}")),
     }
 }
 
@@ -520,21 +414,14 @@ async fn first(
     context: &Context,
     stream: &mut Stream,
     intake: &mut Intake,
-    most: usize,
 ) -> Result<PeerItem, String> {
     loop {
-        if intake.is_tls() {
-            context.counters.handshakes_refused.add(1);
-            return Err("the other end speaks TLS, and this node has no certificate; a cluster has [tls] at all nodes, \
-                        or at none"
-                .into());
-        }
         match intake.item() {
             Ok(Some(item)) => return Ok(item),
-            Ok(None) if intake.pending() <= most => {}
+            Ok(None) if intake.pending() <= HELLO => {}
             Ok(None) => {
                 context.counters.malformed.add(1);
-                return Err(format!("a hello of more than {most} bytes"));
+                return Err(format!("a hello of more than {HELLO} bytes"));
             }
             Err(malformed) => {
                 context.counters.malformed.add(1);

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use leasehold_core::Span;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::auth::{AuthError, Gate};
 use crate::blocking;
@@ -15,7 +15,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::tls::{Tls, TlsError};
-use crate::validity::Validity;
 
 /// How often the files are looked at.
 const LOOK: Span = Span::from_secs(5);
@@ -50,24 +49,13 @@ pub(crate) struct Secure {
 
 impl Secure {
     pub(crate) fn load(config: &Config, counters: &Arc<Counters>) -> Result<Self, SecureError> {
-        let (on, clock) = (config.tls.is_on(), Clock::system());
-        let tls = on.then(|| Tls::load(&config.tls, &config.name, clock)).transpose();
+        let tls = config.tls.is_on().then(|| Tls::load(&config.tls)).transpose();
         let gate = Gate::load(config.tokens.as_deref()).map_err(SecureError::Auth)?;
         Ok(Self {
             tls: tls.map_err(SecureError::Tls)?,
             gate: Arc::new(gate),
             counters: Arc::clone(counters),
         })
-    }
-
-    /// Which certificates are good for how long.
-    pub(crate) fn validities(&self) -> Vec<Validity> {
-        self.tls.as_ref().map(Tls::validities).unwrap_or_default()
-    }
-
-    /// What to say of certificates in use whose end is near, or was.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        self.tls.as_ref().map(Tls::warnings).unwrap_or_default()
     }
 
     /// Reads the files again, and says in the log what came of it. What could not be used, in words.
@@ -89,21 +77,11 @@ impl Secure {
 
 /// Reads the files again and again. Never ends.
 pub(crate) async fn keep_fresh(secure: Arc<Secure>, clock: Clock) {
-    let (mut known, mut warned) = (Vec::new(), Vec::new());
+    let mut known = Vec::new();
     loop {
-        warned = warn_of(&secure, &warned);
         clock.sleep(LOOK).await;
         known = look(&secure, known).await;
     }
-}
-
-/// Says of which certificates the end is near, or was. What was said before is not said again.
-fn warn_of(secure: &Secure, warned: &[String]) -> Vec<String> {
-    let warnings = secure.warnings();
-    for warning in warnings.iter().filter(|warning| !warned.contains(warning)) {
-        warn!("{warning}");
-    }
-    warnings
 }
 
 /// Reads the files once, on a thread that may block. What is wrong now; what was wrong before is not said again.

@@ -5,8 +5,6 @@
 //! is no good for another's name. So whoever can have certificates of that authority made decides who is in the
 //! cluster: it should be for nodes only. Clients are checked against `tls.client_ca`, if there is one.
 //!
-//! A certificate that others would refuse is refused here before it is used ([`validity`](crate::validity)).
-//!
 //! The files are read again when they change. Connections that stand stay as they are; new ones use what is new.
 
 use std::fmt;
@@ -24,10 +22,8 @@ use tokio_rustls::rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::clock::Clock;
 use crate::config;
 use crate::stream::Stream;
-use crate::validity::{self, Validity};
 
 /// Why a file of `[tls]` cannot be used.
 #[derive(Debug)]
@@ -50,17 +46,12 @@ impl std::error::Error for TlsError {}
 #[derive(Debug)]
 pub(crate) struct Tls {
     files: config::Tls,
-    /// The name that the node's certificate must be for.
-    node: String,
-    clock: Clock,
     current: RwLock<Arc<Material>>,
 }
 
 /// What the files say.
 #[derive(Debug)]
 struct Material {
-    /// From when until when they are good.
-    validities: Vec<Validity>,
     /// Their bytes, to tell when they change.
     read: Vec<Vec<u8>>,
     for_clients: Arc<ServerConfig>,
@@ -81,33 +72,6 @@ impl Shown {
     }
 }
 
-/// Whether the other end does not even speak TLS.
-pub(crate) fn is_other_language(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    matches!(inner, Some(Error::InvalidMessage(_)))
-}
-
-/// Why a handshake of two nodes came to nothing, in words for the log.
-pub(crate) fn words_of_peers(error: &io::Error) -> String {
-    if is_other_language(error) {
-        "it speaks no TLS, and this node does; a cluster has [tls] at all nodes, or at none".into()
-    } else if error.kind() == io::ErrorKind::UnexpectedEof {
-        "it closed the connection; does it speak TLS? A cluster has [tls] at all nodes, or at none"
-            .into()
-    } else {
-        error.to_string()
-    }
-}
-
-/// Why a handshake of a client came to nothing, in words for the log.
-pub(crate) fn words(error: &io::Error) -> String {
-    if is_other_language(error) {
-        "it speaks no TLS; has it been told whom to trust (--cacert)?".into()
-    } else {
-        format!("no TLS: {error}")
-    }
-}
-
 /// A node's name as one that a certificate can be for.
 pub(crate) fn host_name(node: &str) -> Result<ServerName<'static>, String> {
     match ServerName::try_from(node.to_owned()) {
@@ -119,27 +83,15 @@ pub(crate) fn host_name(node: &str) -> Result<ServerName<'static>, String> {
 }
 
 impl Tls {
-    /// Reads the files, for the node of this name.
-    pub(crate) fn load(files: &config::Tls, node: &str, clock: Clock) -> Result<Self, TlsError> {
-        let material = Material::read(files, node, validity::now(clock))?;
-        let current = RwLock::new(Arc::new(material));
-        Ok(Self { files: files.clone(), node: node.to_owned(), clock, current })
-    }
-
-    /// From when until when what is in use is good.
-    pub(crate) fn validities(&self) -> Vec<Validity> {
-        self.current().validities.clone()
-    }
-
-    /// What to say of certificates in use whose end is near, or was.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let now = validity::now(self.clock);
-        self.current().validities.iter().filter_map(|validity| validity.warning(now)).collect()
+    /// Reads the files.
+    pub(crate) fn load(files: &config::Tls) -> Result<Self, TlsError> {
+        let current = RwLock::new(Arc::new(Material::read(files)?));
+        Ok(Self { files: files.clone(), current })
     }
 
     /// Reads the files again. Whether they changed; if they cannot be used, what was there stays.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
-        let new = Material::read(&self.files, &self.node, validity::now(self.clock))?;
+        let new = Material::read(&self.files)?;
         if new.read == self.current().read {
             return Ok(false);
         }
@@ -179,7 +131,6 @@ impl Tls {
 struct Files<'a> {
     files: &'a config::Tls,
     read: Vec<Vec<u8>>,
-    validities: Vec<Validity>,
 }
 
 impl Files<'_> {
@@ -198,11 +149,7 @@ impl Files<'_> {
         let certificates: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(self.bytes(key, path)?).collect();
         match certificates {
-            Ok(some) if !some.is_empty() => {
-                let validity = Validity::of(key, path, &some).map_err(wrong)?;
-                self.validities.push(validity);
-                Ok(some)
-            }
+            Ok(some) if !some.is_empty() => Ok(some),
             Ok(_) => Err(wrong("there is no certificate in PEM in it".into())),
             Err(error) => Err(wrong(error.to_string())),
         }
@@ -234,8 +181,8 @@ impl Files<'_> {
 }
 
 impl Material {
-    fn read(files: &config::Tls, node: &str, now: i64) -> Result<Self, TlsError> {
-        let mut read = Files { files, read: Vec::new(), validities: Vec::new() };
+    fn read(files: &config::Tls) -> Result<Self, TlsError> {
+        let mut read = Files { files, read: Vec::new() };
         let (chain, key) = read.identity()?;
         let authority = read.roots("tls.ca", &files.ca)?;
         let of_clients = match &files.client_ca {
@@ -248,7 +195,6 @@ impl Material {
         };
         let cert = || at("tls.cert", &files.cert);
         let provider = Arc::new(ring::default_provider());
-        validity::verify(&provider, &authority, node, &chain, now).map_err(cert())?;
         let for_peers = server(&provider, Some(&authority), (&chain, &key)).map_err(cert())?;
         let for_clients = server(&provider, of_clients.as_ref(), (&chain, &key)).map_err(cert())?;
         let to_peers = ClientConfig::builder_with_provider(provider)
@@ -257,8 +203,7 @@ impl Material {
             .with_root_certificates(authority)
             .with_client_auth_cert(chain, key)
             .map_err(|error| cert()(error.to_string()))?;
-        let Files { read, validities, .. } = read;
-        Ok(Self { validities, read, for_clients, for_peers, to_peers: Arc::new(to_peers) })
+        Ok(Self { read: read.read, for_clients, for_peers, to_peers: Arc::new(to_peers) })
     }
 }
 

@@ -409,8 +409,7 @@ impl World<'_> {
                     | NotDone::Invalid(_)
                     | NotDone::Unreachable(_)
                     | NotDone::Changing
-                    | NotDone::NotActive
-                    | NotDone::Stranger => {}
+                    | NotDone::NotActive => {}
                 }
             }
             Outcome::Unknown => counts.meet(Mark::Unknown),

@@ -211,12 +211,9 @@ impl Scenario {
             13..=16 => 3 + roll.index(2),
             _ => 5 + roll.index(12),
         };
-        let mut timing = draw_timing(&mut dice.roll(Stream::Scenario, 1), profile);
+        let timing = draw_timing(&mut dice.roll(Stream::Scenario, 1), profile);
         let mut roll = dice.roll(Stream::Scenario, 2);
         let weather = draw_weather(&mut roll, profile, &timing);
-        // Nobody takes over what is longer on its way than an attempt may last: that is a cluster set up wrongly.
-        let there_and_back = Span::from_micros(2 * (weather.base + weather.jitter));
-        timing.sync_timeout = timing.sync_timeout.max(there_and_back.times(2));
         let mut client_weather = draw_weather(&mut roll, profile, &timing);
         client_weather.duplicates = 0;
         let mut roll = dice.roll(Stream::Scenario, 3);

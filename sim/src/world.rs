@@ -200,7 +200,7 @@ impl<'a> World<'a> {
             people: people.collect(),
             probe: Probe::new(plan),
             around,
-            config: Config { epoch: Epoch(1), masters, replicas, ..Config::default() },
+            config: Config { epoch: Epoch(1), masters, replicas, before: Vec::new() },
             operator: Operator::new(plan.masters, plan.replicas),
             network: Network::new(dice, nodes, plan.clients.len() + 1, plan.room),
             horizon: plan.settings.timing.horizon().as_micros(),

@@ -272,11 +272,7 @@ impl Record {
                 self.tell(&format!("c{machine}"), &format!("lets {token} run out"));
                 self.meet("expired beliefs");
             }
-            Lost::Taken(_)
-            | Lost::OtherCluster(_)
-            | Lost::Forgotten
-            | Lost::Released
-            | Lost::Ended => self.give_up(belief),
+            Lost::Taken(_) | Lost::Released | Lost::Ended => self.give_up(belief),
         }
     }
 

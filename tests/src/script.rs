@@ -96,8 +96,6 @@ pub enum Look {
     Status(Name),
     /// `home job`: where each node takes it to be.
     Home(String),
-    /// `ages job`: how long it has been held, as each node says.
-    Ages(String),
     /// `records`: how many each node keeps, and how many went.
     Records,
     /// `held`: what is on its way.
@@ -287,7 +285,6 @@ fn world_command(verb: &str, words: &mut Words<'_>, options: Options) -> Result<
         "local" => Command::Look(Look::Local(words.node()?, words.text("a key")?)),
         "status" => Command::Look(Look::Status(words.node()?)),
         "home" => Command::Look(Look::Home(words.text("a key")?)),
-        "ages" => Command::Look(Look::Ages(words.text("a key")?)),
         "records" => Command::Look(Look::Records),
         "held" => Command::Look(Look::Held),
         "quiet" => Command::Quiet(true),

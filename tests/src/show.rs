@@ -216,7 +216,6 @@ fn not_done(reason: NotDone) -> String {
         NotDone::Unreachable(missing) => format!("{} did not answer", node(missing)),
         NotDone::Changing => String::from("another change is under way"),
         NotDone::NotActive => String::from("this node does not vote"),
-        NotDone::Stranger => String::from("the members refuse this node"),
     }
 }
 

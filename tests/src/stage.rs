@@ -143,7 +143,7 @@ impl Stage {
 
     fn init(&mut self, node: Name, cluster: ClusterId) -> Result<(), String> {
         let masters = self.as_members(self.world.names());
-        let config = Config { epoch: Epoch(1), masters, ..Config::default() };
+        let config = Config { epoch: Epoch(1), masters, replicas: Vec::new(), before: Vec::new() };
         self.ask(node, Request::Init { cluster, config }, &format!("init at {node}"))
     }
 
@@ -294,20 +294,6 @@ impl Stage {
                     Some(format!("{name}: {home}"))
                 };
                 names.iter().filter_map(home).collect()
-            }
-            Look::Ages(key) => {
-                let clock = |name: &Name| self.world.clock(*name);
-                let age = |name: &Name| {
-                    let holder = self.world.node(*name)?.holder(clock(name), key.as_bytes());
-                    Some(match holder {
-                        None => format!("{name}: free"),
-                        Some(it) => {
-                            let (value, age) = (show::value(&it.value), show::span(it.age));
-                            format!("{name}: held by {value} since {age} ago")
-                        }
-                    })
-                };
-                names.iter().filter_map(age).collect()
             }
             Look::Records => {
                 let records = |name: &Name| {

@@ -84,7 +84,7 @@ pub const fn counts_in_its_epoch(body: &Body) -> bool {
 fn ask(ask: &Ask) -> String {
     match ask {
         Ask::Prepare { key, ballot: at } => format!("prepare {key} {}", ballot(*at)),
-        Ask::Accept { key, ballot: at, entry: what, keep, age: _ } => match what {
+        Ask::Accept { key, ballot: at, entry: what, keep } => match what {
             Entry::Held(_) => {
                 format!("accept {key} {}: {} for {}", ballot(*at), entry(what), span(*keep))
             }
@@ -154,7 +154,7 @@ fn found(found: &Found) -> String {
 }
 
 fn accepted(accepted: Option<&Accepted>) -> String {
-    let Some(Accepted { ballot: at, entry: what, remaining, age: _ }) = accepted else {
+    let Some(Accepted { ballot: at, entry: what, remaining }) = accepted else {
         return String::from("has nothing");
     };
     match what {
@@ -198,8 +198,8 @@ fn copies(records: &[Copied]) -> String {
 }
 
 fn copied(copied: &Copied) -> String {
-    let Copied { key, promised, accepted } = copied;
-    let Accepted { ballot: of, entry: what, remaining, age: _ } = accepted;
+    let Copied { key, promised, accepted: Accepted { ballot: of, entry: what, remaining } } =
+        copied;
     let mut text = format!("{key} {}", entry(what));
     match what {
         Entry::Held(_) if remaining.is_zero() => text.push_str(" dead"),

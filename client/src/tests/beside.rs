@@ -39,7 +39,7 @@ async fn lock_at_both(client: &Client) -> Done {
     let lock = Action::Lock { id, value, meta, lease, delay: span, wait: span };
     let deadline = now.after(Span::from_secs(30));
     let question = Question::within("k".into(), lock, now, deadline);
-    let call = Exchange::new(&client.cluster(), question, deadline);
+    let call = Exchange::new(client.cluster(), question, deadline);
     let answered = call.suspecting_after(Some(Span::from_millis(20))).run().await.unwrap();
     let Reply::Outcome(Outcome::Done(done)) = answered.reply else { panic!("{answered:?}") };
     done

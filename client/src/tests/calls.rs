@@ -128,6 +128,7 @@ async fn reads_and_waits() {
         Outcome::Found(None),
         Outcome::Woken(Some(holder("you", 9))),
         Outcome::Woken(None),
+        Outcome::Refused(WireRefusal::NotHeld),
         Outcome::NotDone(NotDone::TimedOut),
     ];
     let work = async {
@@ -138,6 +139,8 @@ async fn reads_and_waits() {
         assert_eq!(client.read("k").await, Ok(None));
         assert_eq!(client.wait_held("k", SHORT).await.unwrap().token, Token(9));
         assert_eq!(client.wait_released("k", super::LONG).await, Ok(()));
+        let free = client.wait_released("k", super::LONG).await;
+        assert_eq!(free, Err(Error::Refused(Refusal::NotHeld)));
         assert_eq!(client.wait_held("k", super::LONG).await, Err(Error::TimedOut));
     };
     let ((), actions) = tokio::join!(work, script(&server, outcomes));

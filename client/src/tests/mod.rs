@@ -1,17 +1,13 @@
 //! The client against scripted nodes. Nothing here sleeps or measures; what times out does so on short deadlines.
 
-mod belonging;
 mod beside;
 mod calls;
 mod connecting;
-mod credentials;
 mod guards;
 mod reading;
 mod resending;
-mod runtimes;
 mod server;
 mod tls;
-mod waits;
 
 use std::time::Duration;
 

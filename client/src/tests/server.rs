@@ -1,7 +1,6 @@
 //! A node of few words: accepts real connections on loopback and says what a test tells it to.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
 
 use leasehold_core::wire::{
     self, ClientHello, ClientItem, Frame, NodeItem, Topology, VERSIONS, Welcome,
@@ -26,11 +25,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn new(id: u64) -> Self {
-        Self::at(Ipv4Addr::LOCALHOST.into(), id).await
-    }
-
-    pub(super) async fn at(host: IpAddr, id: u64) -> Self {
-        let listener = TcpListener::bind((host, 0)).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         Self { id: NodeId(id), address, listener }
     }
@@ -71,20 +66,6 @@ impl Server {
     }
 }
 
-impl Server {
-    /// Accepts a connection, and welcomes it to this cluster, or to none.
-    pub(super) async fn welcome_to(
-        &self,
-        cluster: Option<ClusterId>,
-        members: Vec<Peer>,
-    ) -> Session {
-        let mut session = self.accept().await;
-        session.hello().await;
-        session.welcome_to(cluster, members).await;
-        session
-    }
-}
-
 /// One connection.
 pub(super) struct Session {
     node: NodeId,
@@ -102,17 +83,8 @@ impl Session {
     }
 
     pub(super) async fn welcome(&mut self, members: Vec<Peer>) {
-        self.welcome_to(Some(CLUSTER), members).await;
-    }
-
-    /// What this node says of the cluster that it belongs to, if to any.
-    pub(super) fn topology(&self, cluster: Option<ClusterId>, members: Vec<Peer>) -> Topology {
-        let epoch = cluster.map(|_| Epoch(1)).unwrap_or_default();
-        Topology { cluster, node: self.node, epoch, members }
-    }
-
-    pub(super) async fn welcome_to(&mut self, cluster: Option<ClusterId>, members: Vec<Peer>) {
-        let topology = self.topology(cluster, members);
+        let topology =
+            Topology { cluster: Some(CLUSTER), node: self.node, epoch: Epoch(1), members };
         self.say(NodeItem::Welcome(Welcome {
             version: VERSIONS.newest,
             timing: Timing::default(),

@@ -112,7 +112,7 @@ async fn another_authority_another_name_or_no_tls_at_all_is_refused() {
     // A node that wants to know who the client is says so after its own part of the handshake.
     let strict = acceptor(&ours.sign("127.0.0.1"), Some(&ours));
     let cause = refusal(&server, &strict, trusting(&ours)).await;
-    assert!(matches!(cause, Cause::Tls(_) | Cause::Broken(_) | Cause::Unanswered), "{cause:?}");
+    assert!(matches!(cause, Cause::Tls(_) | Cause::Broken(_) | Cause::Closed), "{cause:?}");
 
     let plain = async {
         let mut session = server.accept().await;
@@ -121,11 +121,7 @@ async fn another_authority_another_name_or_no_tls_at_all_is_refused() {
     let work = Client::connect([server.address.clone()], options().tls(trusting(&ours)));
     let (connected, ()) = tokio::join!(work, plain);
     match connected {
-        Err(Error::Unreachable(why)) => {
-            let words = why.to_string();
-            assert!(matches!(why.0[0].1, Cause::Tls(_)), "{why:?}");
-            assert!(words.contains("does this node speak TLS"), "{words}");
-        }
+        Err(Error::Unreachable(why)) => assert!(matches!(why.0[0].1, Cause::Tls(_)), "{why:?}"),
         other => panic!("{other:?}"),
     }
 }

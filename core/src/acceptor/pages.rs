@@ -6,7 +6,6 @@
 use alloc::vec::Vec;
 
 use super::Acceptor;
-use crate::age::Age;
 use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::entry::{Entry, Held};
@@ -24,13 +23,7 @@ const PAGE_BYTES: usize = 128 << 10;
 const RECORD_BYTES: usize = 64;
 
 /// An ownership in a page, with how much longer it is kept.
-#[derive(Debug)]
-pub(crate) struct Listed<'a> {
-    pub(crate) key: &'a Key,
-    pub(crate) held: Held,
-    pub(crate) remaining: Span,
-    pub(crate) age: Age,
-}
+pub(crate) type Listed<'a> = (&'a Key, Held, Span);
 
 impl Acceptor {
     /// A part of a snapshot: the records from place `cursor` on, the floor for all that it leaves out, and where the
@@ -43,11 +36,15 @@ impl Acceptor {
                 return (copies, floor, Some(slot));
             }
             let Some(record) = self.records.get(slot) else { continue };
-            let Some(accepted) = record.report(now) else {
+            let Some(written) = &record.accepted else {
                 floor = floor.max(record.promised);
                 continue;
             };
-            let copied = Copied { key: record.key.clone(), promised: record.promised, accepted };
+            let copied = Copied {
+                key: record.key.clone(),
+                promised: record.promised,
+                accepted: written.report(now),
+            };
             let content = copied.accepted.entry.held().map_or(0, |h| h.value.len() + h.meta.len());
             bytes += copied.key.len() + content + RECORD_BYTES;
             copies.push(copied);
@@ -78,7 +75,7 @@ impl Acceptor {
             }
             let Entry::Held(held) = written.entry() else { continue };
             bytes += record.key.len() + held.value.len() + held.meta.len() + RECORD_BYTES;
-            listed.push(Listed { key: &record.key, held, remaining, age: record.age(now) });
+            listed.push((&record.key, held, remaining));
         }
         (listed, None)
     }
@@ -132,7 +129,7 @@ mod tests {
             last_op: OpId::default(),
         };
         acceptor.prepare(NOW, hashed(&key(name)), ballot);
-        let held = (&Entry::Held(held), Span::from_secs(10), Age::ZERO);
+        let held = (&Entry::Held(held), Span::from_secs(10));
         assert_eq!(acceptor.accept(NOW, hashed(&key(name)), ballot, held, |_| {}), Ok(()));
     }
 
@@ -140,7 +137,7 @@ mod tests {
         let ballot = Ballot { counter, proposer: 1 };
         let entry = Entry::Free { last_op: OpId::default(), token: Token(1) };
         acceptor.prepare(NOW, hashed(&key(name)), ballot);
-        let free = (&entry, Span::ZERO, Age::ZERO);
+        let free = (&entry, Span::ZERO);
         assert_eq!(acceptor.accept(NOW, hashed(&key(name)), ballot, free, |_| {}), Ok(()));
         acceptor.forget(NOW, &key(name), ballot);
     }
@@ -151,7 +148,7 @@ mod tests {
         while let Some(slot) = from {
             let (listed, next) = acceptor.page(now, prefix, slot, most);
             assert!(next.is_none_or(|next| next > slot), "every page goes on");
-            pages.push(listed.into_iter().map(|listed| listed.key.clone()).collect());
+            pages.push(listed.into_iter().map(|(key, ..)| key.clone()).collect());
             from = next;
         }
         pages
@@ -205,7 +202,7 @@ mod tests {
         let entry = Entry::Free { last_op: OpId::default(), token: Token(10) };
         let ballot = Ballot { counter: 20, proposer: 1 };
         acceptor.prepare(NOW, hashed(&key(2)), ballot);
-        let free = (&entry, Span::ZERO, Age::ZERO);
+        let free = (&entry, Span::ZERO);
         assert_eq!(acceptor.accept(NOW, hashed(&key(2)), ballot, free, |_| {}), Ok(()));
         assert_eq!(walk(&acceptor, NOW, b"", 10), [[key(1)]]);
         let later = NOW.after(Span::from_secs(10));
@@ -249,7 +246,7 @@ mod tests {
             let (mut listed, mut from) = (Vec::new(), Some(0));
             while let Some(slot) = from {
                 let (page, next) = acceptor.page(NOW, b"", slot, most);
-                listed.extend(page.into_iter().map(|listed| listed.key.clone()));
+                listed.extend(page.into_iter().map(|(key, ..)| key.clone()));
                 from = next;
                 if let Some((name, held)) = comes.next() {
                     counter += 2;

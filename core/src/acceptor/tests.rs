@@ -47,7 +47,7 @@ fn accepts(
     ballot: Ballot,
     entry: &Entry,
 ) -> bool {
-    acceptor.accept(now, (key, hash(key)), ballot, (entry, LEASE, Age::ZERO), |_| {}).is_ok()
+    acceptor.accept(now, (key, hash(key)), ballot, (entry, LEASE), |_| {}).is_ok()
 }
 
 /// Works off all that is due by then, as a driver does.
@@ -82,8 +82,7 @@ fn an_extension_without_a_vote_comes_in_time_or_not_at_all() {
     for (now, taken) in [(before(over), true), (over, false)] {
         let mut acceptor = acceptor();
         assert!(promises(&mut acceptor, NOW, &key, 7));
-        let first =
-            acceptor.accept(NOW, (&key, hash(&key)), at(7), (&held(7), lease, Age::ZERO), |_| {});
+        let first = acceptor.accept(NOW, (&key, hash(&key)), at(7), (&held(7), lease), |_| {});
         assert_eq!(first, Ok(()));
         assert!(acceptor.implied_by(b"k", hash(b"k"), at(7)));
         assert_eq!(accepts(&mut acceptor, now, &key, at(8), &held(7)), taken, "{now:?}");
@@ -148,7 +147,6 @@ fn of_one_write_what_ends_first_counts_whatever_comes_first() {
             ballot: at(ballot),
             entry: held(5),
             remaining: Span::from_millis(remaining),
-            age: Age::ZERO,
         },
     };
     let copies = [copy(5, 6, 900), copy(7, 8, 800), copy(7, 12, 300), copy(6, 30, 100)];
@@ -175,52 +173,11 @@ fn of_one_write_what_ends_first_counts_whatever_comes_first() {
 }
 
 #[test]
-fn an_ownership_is_as_old_as_the_most_that_was_told_of_it() {
-    let second = Span::from_secs(1);
-    let (mut acceptor, key) = (acceptor(), Key::from("k"));
-    let age = |acceptor: &Acceptor, now: Instant| acceptor.live(now, &key).map(|(_, _, age)| age);
-    let write = |acceptor: &mut Acceptor, now, counter, token, told: u64| {
-        assert!(promises(acceptor, now, &key, counter));
-        let entry = (&held(token), LEASE, Age(second.times(told)));
-        let done = acceptor.accept(now, (&key, hash(&key)), at(counter), entry, |_| {});
-        assert_eq!(done, Ok(()));
-    };
-    write(&mut acceptor, NOW, 5, 5, 7);
-    assert_eq!(age(&acceptor, NOW.after(second)), Some(Age(second.times(8))));
-    // An extension whose sender knows less, and one whose sender knows more.
-    write(&mut acceptor, NOW.after(second), 6, 5, 3);
-    assert_eq!(age(&acceptor, NOW.after(second.times(2))), Some(Age(second.times(9))));
-    let later = NOW.after(second.times(2));
-    write(&mut acceptor, later, 7, 5, 30);
-    assert_eq!(age(&acceptor, later), Some(Age(second.times(30))));
-    // The same write in a copy: it was accepted a second ago, and is told to be older, or not as old.
-    let now = later.after(second);
-    for (told, kept) in [(20, 31), (40, 40)] {
-        let (entry, age_told) = (held(5), Age(second.times(told)));
-        let accepted = Accepted { ballot: at(7), entry, remaining: LEASE, age: age_told };
-        let copied = Copied { key: key.clone(), promised: at(7), accepted };
-        acceptor.absorb(now, copied, |_| {});
-        assert_eq!(age(&acceptor, now), Some(Age(second.times(kept))));
-    }
-    // Another owner begins, and what a copy says of it counts as what an accept says.
-    write(&mut acceptor, now, 9, 9, 0);
-    assert_eq!(age(&acceptor, now.after(second)), Some(Age(second)));
-    for (counter, token, told, kept) in [(11, 9, 0, 1), (12, 12, 5, 5)] {
-        let (entry, age_told) = (held(token), Age(second.times(told)));
-        let accepted = Accepted { ballot: at(counter), entry, remaining: LEASE, age: age_told };
-        let copied = Copied { key: key.clone(), promised: at(counter), accepted };
-        acceptor.absorb(now.after(second), copied, |_| {});
-        assert_eq!(age(&acceptor, now.after(second)), Some(Age(second.times(kept))));
-    }
-}
-
-#[test]
 fn a_new_owner_that_is_taken_over_ends_the_one_before() {
     let (mut acceptor, key) = (acceptor(), Key::from("k"));
     let mut told = Vec::new();
     for (ballot, token) in [(5, 5), (6, 5), (7, 7)] {
-        let (entry, age) = (held(token), Age::ZERO);
-        let accepted = Accepted { ballot: at(ballot), entry, remaining: LEASE, age };
+        let accepted = Accepted { ballot: at(ballot), entry: held(token), remaining: LEASE };
         let copied = Copied { key: key.clone(), promised: at(ballot), accepted };
         acceptor.absorb(NOW, copied, |event| told.push(event));
     }

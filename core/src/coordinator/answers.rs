@@ -81,7 +81,7 @@ impl Coordinator {
             // A late promise gets the accept, too, so that all masters come to agree.
             Phase::Write(write) if !write.base.sent.has(from) && scene.now < write.until => {
                 write.base.sent.add(from);
-                let accept = write.accept(&place.key, scene.now);
+                let accept = write.accept(&place.key);
                 scene.ask(Votes::one(from), write.base.round, accept, place.hash);
             }
             Phase::Write(_) | Phase::Rest | Phase::Pause(_) => {}
@@ -192,7 +192,7 @@ impl Coordinator {
         if query.answered.count() < scene.quorum {
             return;
         }
-        let mut seen = query.summary.seen(scene.now);
+        let mut seen = query.summary.seen(scene.now, scene.clock.shows(scene.now));
         self.tally.queried(scene.now.since(task.arrived));
         seen.unanimous |= Rule::Unanimity.is_out();
         match decide(&task.job, &seen, Ballot::ZERO, Past::default()) {

@@ -3,7 +3,6 @@
 use alloc::collections::VecDeque;
 
 use super::{Desk, Phase};
-use crate::age::Age;
 use crate::bytes::Key;
 use crate::round::Write;
 use crate::settings::Timing;
@@ -49,11 +48,6 @@ impl Write {
         self.keep.minus(now.since(self.at))
     }
 
-    /// How long the owner of a held entry has had it.
-    pub(super) const fn age(&self, now: Instant) -> Age {
-        self.age.after(now.since(self.at))
-    }
-
     /// Until when the masters' implied promises are surely honoured.
     pub(super) fn base_until(&self, timing: &Timing) -> Instant {
         self.base.vote_at.after(timing.promise_timeout.split(4).times(3))
@@ -89,7 +83,6 @@ mod tests {
             base,
             entry,
             keep: KEEP,
-            age: Age::ZERO,
             at: ago(begun),
             until: NOW,
             accepted: votes,

@@ -7,7 +7,6 @@
 //! Invariant: a write has an heir only until it is chosen, and only while the task on its desk is the release.
 
 use super::{Coordinator, Phase, Place, Scene};
-use crate::age::Age;
 use crate::ballot::Ballot;
 use crate::decide::{Job, Past, Pending, Plan, Seen, Verdict, decide, id_of};
 use crate::entry::Entry;
@@ -40,7 +39,7 @@ impl Coordinator {
             unanimous: false,
             chosen: true,
             floor: Ballot::ZERO,
-            age: Age::ZERO,
+            clock: scene.clock.shows(scene.now),
         };
         let plan = decide(&self.tasks[heir].job, &seen, ballot, Past::default());
         let Plan::Write { entry, keep: kept, verdict } = plan else { return (mark, keep, None) };

@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use super::turns::Turn;
 use super::{Coordinator, Desk, Phase, Place, Scene};
-use crate::age::{Age, Aging};
 use crate::ballot::Ballot;
 use crate::decide::{Job, Past, Pending, Plan, Seen, Verdict, decide, never_applied};
 use crate::entry::Entry;
@@ -78,7 +77,7 @@ impl Coordinator {
             unanimous: false,
             chosen: true,
             floor: Ballot::ZERO,
-            age: base.age(scene.now),
+            clock: scene.clock.shows(scene.now),
         };
         let Base { vote_at, sent, .. } = base.base;
         let ballot = base.base.ballot.next();
@@ -103,13 +102,12 @@ impl Coordinator {
             Plan::Answer(verdict) => self.conclude(scene, desk, verdict, (0, 0)),
             Plan::Write { entry, keep, verdict } => {
                 count_margin(&mut self.tally, &self.tasks[slot].job, &seen, &verdict);
-                let age = seen.age_of(&entry);
                 let (entry, keep, heir) =
                     self.bequeath(scene, (desk, slot), ballot, (entry, keep, &verdict));
                 self.end_round(desk);
                 let round = self.turns.begin(Turn::Desk(desk));
                 let base = Base { round, ballot, vote_at, sent, voted: false };
-                let write = self.new_write(scene, slot, base, (entry, keep, age), Some(verdict));
+                let write = self.new_write(scene, slot, base, (entry, keep), Some(verdict));
                 self.write(scene, desk, slot, Write { heir, ..write });
             }
             // Nothing chosen has to be settled; a vote would show it.
@@ -121,7 +119,7 @@ impl Coordinator {
     pub(super) fn promised(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Phase::Vote(vote) = &self.desks[desk].phase else { return };
         let Some(slot) = self.desks[desk].task else { return };
-        let seen = vote.summary.seen(scene.now);
+        let seen = vote.summary.seen(scene.now, scene.clock.shows(scene.now));
         let Vote { round, ballot, at: vote_at, promised: sent, .. } = *vote;
         let sent_from =
             self.desks[desk].queue.front().and_then(|&next| self.tasks[next].past.sent_from);
@@ -136,17 +134,15 @@ impl Coordinator {
             }
             Plan::Write { entry, keep, verdict } => {
                 count_margin(&mut self.tally, &task.job, &seen, &verdict);
-                let age = seen.age_of(&entry);
                 let (entry, keep, heir) =
                     self.bequeath(scene, (desk, slot), ballot, (entry, keep, &verdict));
                 let base = Base { round, ballot, vote_at, sent, voted: true };
-                let write = self.new_write(scene, slot, base, (entry, keep, age), Some(verdict));
+                let write = self.new_write(scene, slot, base, (entry, keep), Some(verdict));
                 self.write(scene, desk, slot, Write { heir, precludes_next, ..write });
             }
             Plan::Settle { entry, keep } => {
                 let base = Base { round, ballot, vote_at, sent, voted: true };
-                let age = seen.age_of(&entry);
-                let write = self.new_write(scene, slot, base, (entry, keep, age), None);
+                let write = self.new_write(scene, slot, base, (entry, keep), None);
                 self.write(scene, desk, slot, write);
             }
         }
@@ -157,14 +153,13 @@ impl Coordinator {
         scene: &Scene<'_>,
         slot: Slot,
         base: Base,
-        (entry, keep, age): (Entry, Span, Age),
+        (entry, keep): (Entry, Span),
         verdict: Option<Verdict>,
     ) -> Write {
         Write {
             base,
             entry,
             keep,
-            age,
             at: scene.now,
             until: self.tasks[slot].until,
             accepted: Votes::default(),
@@ -197,12 +192,7 @@ impl Coordinator {
         }
         past.repeated |= matches!(write.verdict, Some(Pending::Done { repeated: true, .. }));
         let place = &mut self.desks[desk];
-        scene.ask(
-            write.base.sent,
-            write.base.round,
-            write.accept(&place.key, scene.now),
-            place.hash,
-        );
+        scene.ask(write.base.sent, write.base.round, write.accept(&place.key), place.hash);
         self.desk_timers.set_sooner(desk, write.resend_at);
         place.phase = Phase::Write(write);
     }
@@ -247,7 +237,6 @@ impl Coordinator {
                 ballot: write.base.ballot,
                 entry: write.entry.clone(),
                 expires_at: write.at.after(write.keep),
-                aging: Aging::new(write.age, write.at),
             };
             scene.facts.add(scene.now, fact);
         }
@@ -337,9 +326,9 @@ fn count_margin(tally: &mut Tally, job: &Job, seen: &Seen<'_>, verdict: &Verdict
 }
 
 impl Write {
-    pub(super) fn accept(&self, key: &crate::bytes::Key, now: Instant) -> Ask {
+    pub(super) fn accept(&self, key: &crate::bytes::Key) -> Ask {
         let (key, ballot, entry) = (key.clone(), self.base.ballot, self.entry.clone());
-        Ask::Accept { key, ballot, entry, keep: self.keep, age: self.age(now) }
+        Ask::Accept { key, ballot, entry, keep: self.keep }
     }
 
     /// Whether it can no longer be chosen.

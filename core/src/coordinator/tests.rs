@@ -6,7 +6,6 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::age::Age;
 use crate::ballot::Token;
 use crate::bytes::Bytes;
 use crate::entry::{Entry, Held, OpId};
@@ -182,12 +181,7 @@ fn held_by(chain: u64, counter: u64) -> Option<Accepted> {
         token: Token(counter),
         last_op: OpId { chain: (chain, 0), step: 0 },
     });
-    Some(Accepted {
-        ballot: Ballot { counter, proposer: 2 },
-        entry,
-        remaining: LEASE,
-        age: Age::ZERO,
-    })
+    Some(Accepted { ballot: Ballot { counter, proposer: 2 }, entry, remaining: LEASE })
 }
 
 /// Somebody else's lock.
@@ -388,11 +382,7 @@ fn whose_effect_another_sending_had_never_believes_in_it() {
     room.pass(ms(50));
     let (round, again) = room.vote();
     let Some(Accepted { entry, remaining, .. }) = held_by(1, theirs) else { return };
-    room.hear(
-        0,
-        round,
-        &promise(again, Some(Accepted { ballot, entry, remaining, age: Age::ZERO })),
-    );
+    room.hear(0, round, &promise(again, Some(Accepted { ballot, entry, remaining })));
     room.hear(2, round, &promise(again, None));
     room.write(&[0, 2]);
     for from in [0, 2] {

@@ -139,7 +139,7 @@ impl Coordinator {
         write.resend_at = now.after(resend_after.plus(now.since(write.at)));
         let Base { round, ballot, sent, voted, .. } = write.base;
         let behind = sent.without(write.accepted).without(write.refused);
-        let accept = write.accept(&place.key, now);
+        let accept = write.accept(&place.key);
         scene.ask(behind, round, accept, place.hash);
         if voted {
             let missing = Votes::all(scene.masters).without(sent);

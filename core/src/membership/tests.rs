@@ -27,9 +27,7 @@ const fn at(counter: u64) -> Ballot {
 /// The configuration after the first with these masters.
 fn next(masters: &[u64]) -> Config {
     let before = [1, 2, 3].map(NodeId).to_vec();
-    let gone = [1, 2, 3].into_iter().filter(|id| !masters.contains(id));
-    let former = gone.map(member).collect();
-    Config { epoch: Epoch(2), masters: members(masters), replicas: Vec::new(), before, former }
+    Config { epoch: Epoch(2), masters: members(masters), replicas: Vec::new(), before }
 }
 
 /// Node 1, a master of three, and what it said.
@@ -51,7 +49,6 @@ impl One {
             masters: members(&[1, 2, 3]),
             replicas: Vec::new(),
             before: Vec::new(),
-            former: Vec::new(),
         };
         let file = NodeFile {
             cluster: Some(ClusterId(1, 2)),

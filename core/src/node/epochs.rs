@@ -413,7 +413,8 @@ impl Node {
             self.take_steps(step.into_iter().collect(), out);
         }
         self.change(out, Membership::complete);
-        if self.is_complete() && self.sync.let_go(self.now) {
+        let (_, quorum) = self.peers.quorum();
+        if self.peers.voting(self.sync.is_active()) >= quorum && self.sync.let_go(self.now) {
             // The new masters have all that matters.
             self.acceptor = self.empty(self.acceptor.floor());
         }

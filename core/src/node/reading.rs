@@ -3,13 +3,11 @@
 use alloc::vec::Vec;
 
 use super::Node;
-use crate::acceptor::{Acceptor, Listed};
-use crate::age::Age;
+use crate::acceptor::Acceptor;
 use crate::bytes::Key;
 use crate::decide::describe;
-use crate::entry::Entry;
+use crate::entry::{Entry, Held};
 use crate::hash::{self, Seeded};
-use crate::members::{ClusterId, Config};
 use crate::request::{Holder, Status};
 use crate::tally::Tally;
 use crate::time::{Instant, Span};
@@ -25,28 +23,12 @@ pub struct View {
     pub entry: Entry,
     /// How much longer this node keeps it; zero if it is dead or free.
     pub remaining: Span,
-    /// How long its owner has had it, as far as this node was told.
-    pub age: Age,
 }
 
 /// Keys that are looked ahead for at once: more reads of far memory than a processor has under way at a time.
 const AHEAD: usize = 32;
 
 impl Node {
-    /// The configuration in force, and of which cluster it is. For drivers: links lead to its members and, until
-    /// [`Node::is_complete`] and they know of it, to its former ones (protocol, section 9).
-    #[must_use]
-    pub fn configuration(&self) -> Option<(ClusterId, &Config)> {
-        self.peers.config()
-    }
-
-    /// Whether a quorum of the masters says that it votes in the epoch in force.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        let (_, quorum) = self.peers.quorum();
-        self.peers.voting(self.sync.is_active()) >= quorum
-    }
-
     /// Looks ahead: a driver that has several inputs at hand may say, before it hands them in one by one, which keys they are
     /// about. What they will read of far memory is read now, and waited for together instead of one after the other. Changes
     /// nothing, and costs next to nothing where all of it is near.
@@ -74,15 +56,15 @@ impl Node {
     /// The local record of `key`, if one is held here: the local read.
     #[must_use]
     pub fn peek(&self, now: Instant, key: &[u8]) -> Option<View> {
-        let (entry, remaining, age) = self.kept().live(now.max(self.now), key)?;
-        Some(View { entry, remaining, age })
+        let (entry, remaining) = self.kept().live(now.max(self.now), key)?;
+        Some(View { entry, remaining })
     }
 
     /// Who holds `key` by the local record.
     #[must_use]
     pub fn holder(&self, now: Instant, key: &[u8]) -> Option<Holder> {
         let view = self.peek(now, key)?;
-        Some(describe(view.entry.held()?, view.remaining, view.age))
+        Some(describe(view.entry.held()?, view.remaining, self.clock.shows(now.max(self.now))))
     }
 
     /// A page of the keys that start with `prefix` and are held by the local records: `most` of them, or fewer. Each
@@ -98,8 +80,9 @@ impl Node {
             return None;
         }
         let (held, next) = self.kept().page(now, prefix, from.place, most);
-        let holder = |listed: Listed<'_>| {
-            (listed.key.clone(), describe(&listed.held, listed.remaining, listed.age))
+        let clock = self.clock.shows(now);
+        let holder = |(key, held, remaining): (&Key, Held, _)| {
+            (key.clone(), describe(&held, remaining, clock))
         };
         let holders = held.into_iter().map(holder).collect();
         Some(Page { holders, next: next.map(|place| Cursor { records, place }) })

@@ -9,7 +9,7 @@ use crate::faults::Rule;
 use crate::members::NodeId;
 use crate::message::{Body, Relay};
 use crate::relay::{self, Relayed, patience_at_home};
-use crate::request::{Action, KeyRequest, Limit, NotDone, Outcome, Standing, Ticket};
+use crate::request::{Action, KeyRequest, Limit, NotDone, Outcome, Refusal, Standing, Ticket};
 
 impl Node {
     pub(super) fn request(&mut self, ticket: Ticket, request: KeyRequest, out: &mut Effects) {
@@ -38,7 +38,7 @@ impl Node {
     fn wait(&mut self, ticket: Ticket, request: KeyRequest, held: bool, out: &mut Effects) {
         let outcome = match self.holder(self.now, &request.key) {
             Some(holder) if held => Outcome::Woken(Some(holder)),
-            None if !held => Outcome::Woken(None),
+            None if !held => Outcome::Refused(Refusal::NotHeld),
             Some(_) | None => {
                 let limit = self.no_room(true).or_else(|| {
                     let times = (self.now, self.now.after(request.patience));
@@ -78,9 +78,8 @@ impl Node {
         match self.home(&request.key) {
             Some(home) if home != self.peers.me => {
                 let name = self.clock.fresh(self.now);
-                let (since, give_up) = (self.now, self.now.after(request.patience));
-                let forwarded = request.clone();
-                self.relays.add(Relayed { ticket, home, name, request: forwarded, since, give_up });
+                let give_up = self.now.after(request.patience);
+                self.relays.add(Relayed { ticket, home, name, request: request.clone(), give_up });
                 request.patience = patience_at_home(request.patience);
                 let boot = self.peers.boot_of(home);
                 let sent_at = self.peers.running_at_least(home, self.now);
@@ -145,8 +144,8 @@ impl Node {
     fn reroute(&mut self, relayed: Relayed, out: &mut Effects) {
         let epoch = self.peers.epoch();
         self.peers.says(relayed.home, Standing::Draining, epoch);
-        let ticket = relayed.ticket;
-        self.route(ticket, relayed.left(self.now), out);
+        let patience = relayed.give_up.since(self.now);
+        self.route(relayed.ticket, KeyRequest { patience, ..relayed.request }, out);
     }
 
     /// Homes may have moved: what waits here for a key whose home is elsewhere goes there.

@@ -17,7 +17,7 @@ use crate::request::{
 use crate::settings::{Limits, Settings};
 use crate::time::{Instant, Span};
 use crate::view::{Cursor, Heard, Wants};
-use crate::{Age, Ballot, Bytes, Key, Token};
+use crate::{Ballot, Bytes, Key, Token};
 
 const CLUSTER: ClusterId = ClusterId(1, 2);
 const WALL: u64 = 1_700_000_000_000_000;
@@ -33,7 +33,6 @@ fn config(masters: u64, replicas: u64) -> Config {
         masters: (1..=masters).map(member).collect(),
         replicas: (masters + 1..=masters + replicas).map(member).collect(),
         before: Vec::new(),
-        former: Vec::new(),
     }
 }
 
@@ -238,7 +237,7 @@ fn a_listing_starts_anew_when_a_replica_has_taken_over_other_records() {
     let copied = |name: &str| {
         let ballot = Ballot { counter: WALL, proposer: 9 };
         let (entry, remaining) = (Entry::Held(held(name)), Span::from_secs(30));
-        let accepted = Accepted { ballot, entry, remaining, age: Age::ZERO };
+        let accepted = Accepted { ballot, entry, remaining };
         Copied { key: name.into(), promised: ballot, accepted }
     };
     let mut cursors = Vec::new();

@@ -1,7 +1,6 @@
 //! Votes: what coordinators ask this master, what others answer, and this node's own vote, which is taken on the spot.
 
 use super::Node;
-use crate::age::Age;
 use crate::ballot::Ballot;
 use crate::bytes::Key;
 use crate::effect::{Effect, Effects};
@@ -50,8 +49,8 @@ impl Node {
                 answer(self, promise, out);
             }
             // What it implies, one more, is under the ceiling as well.
-            Ask::Accept { ref key, ballot, ref entry, keep, age } if ballot.counter < ceiling => {
-                match self.accept((key, hash_of(key)), ballot, (entry, keep, age), out) {
+            Ask::Accept { ref key, ballot, ref entry, keep } if ballot.counter < ceiling => {
+                match self.accept((key, hash_of(key)), ballot, (entry, keep), out) {
                     Ok(()) => answer(self, Answer::Accepted { ballot }, out),
                     Err(counter) => answer(self, Answer::NotAccepted { ballot, counter }, out),
                 }
@@ -71,7 +70,7 @@ impl Node {
         &mut self,
         key: (&Key, u32),
         ballot: Ballot,
-        (entry, keep, age): (&Entry, Span, Age),
+        (entry, keep): (&Entry, Span),
         out: &mut Effects,
     ) -> Result<(), u64> {
         let keep = keep.min(self.settings.timing.max_lease);
@@ -82,7 +81,7 @@ impl Node {
             true => out.push(Effect::Event(event)),
             false => events.push(event),
         };
-        let accepted = self.acceptor.accept(self.now, key, ballot, (entry, keep, age), tell);
+        let accepted = self.acceptor.accept(self.now, key, ballot, (entry, keep), tell);
         self.tell_events(out);
         accepted
     }

@@ -22,7 +22,6 @@ fn config(epoch: u64, masters: &[u64], replicas: &[u64], before: &[u64]) -> Conf
         masters: masters.iter().copied().map(member).collect(),
         replicas: replicas.iter().copied().map(member).collect(),
         before: before.iter().copied().map(NodeId).collect(),
-        former: Vec::new(),
     }
 }
 

@@ -13,8 +13,7 @@ use super::typed::Global;
 ///
 /// What is wrong with the files that were named.
 pub(crate) fn options(global: &Global) -> Result<Options, String> {
-    let name = format!("leasehold-cli/{}", std::process::id());
-    let mut options = Options::new().name(name).insecure(global.insecure);
+    let mut options = Options::new().name(format!("leasehold-cli/{}", std::process::id()));
     if let Some(path) = &global.cacert {
         let wrong = |error| format!("--cacert {}: {error}", path.display());
         let mut tls = Tls::trusting(&read("--cacert", path)?).map_err(wrong)?;

@@ -74,7 +74,7 @@ pub(super) fn report(op: &str, action: &Action, report: &Report) -> Vec<Value> {
             }
             return nodes.iter().map(|report| node(op, report)).collect();
         }
-        Report::Amended { amended, .. } => {
+        Report::Amended(amended) => {
             put(&mut object, "epoch", amended.epoch.0);
             put(&mut object, "complete", amended.complete);
         }

@@ -62,10 +62,7 @@ pub(super) enum Action {
         token: Token,
     },
     Members,
-    Amend {
-        amendment: Amendment,
-        force: bool,
-    },
+    Amend(Amendment),
     Status,
 }
 
@@ -81,9 +78,7 @@ impl Action {
             | Self::Wait { key, .. }
             | Self::Waiters { key }
             | Self::FenceCheck { key, .. } => Some(key),
-            Self::Init | Self::List { .. } | Self::Members | Self::Amend { .. } | Self::Status => {
-                None
-            }
+            Self::Init | Self::List { .. } | Self::Members | Self::Amend(_) | Self::Status => None,
         }
     }
 
@@ -91,7 +86,7 @@ impl Action {
     pub(super) const fn changes(&self) -> bool {
         match self {
             Self::Init
-            | Self::Amend { .. }
+            | Self::Amend(_)
             | Self::Lock { .. }
             | Self::Extend { .. }
             | Self::Update { .. }
@@ -151,10 +146,7 @@ fn action(command: ClientCommand) -> Result<Action, String> {
         ClientCommand::Fence(Fence::Check(typed)) => {
             Action::FenceCheck { key: key(typed.key)?, token: token(typed.token)? }
         }
-        ClientCommand::Members(typed) => match typed.amendment()? {
-            None => Action::Members,
-            Some((amendment, force)) => Action::Amend { amendment, force },
-        },
+        ClientCommand::Members(typed) => typed.amendment()?.map_or(Action::Members, Action::Amend),
         ClientCommand::Status => Action::Status,
     })
 }

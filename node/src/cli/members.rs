@@ -12,9 +12,6 @@ use super::words::text;
 pub(crate) struct Members {
     #[command(subcommand)]
     change: Option<Change>,
-    /// Makes the change also where it leaves fewer than three masters, or too few of the present ones can be reached
-    #[arg(long, global = true)]
-    force: bool,
 }
 
 /// A node that may be new is named together with where it listens for other nodes, unless it has introduced itself:
@@ -74,9 +71,9 @@ impl Members {
     }
 
     /// The change that is meant, if one is.
-    pub(super) fn amendment(&self) -> Result<Option<(Amendment, bool)>, String> {
+    pub(super) fn amendment(&self) -> Result<Option<Amendment>, String> {
         let all = |nodes: &[String]| nodes.iter().map(|node| candidate(node)).collect();
-        let amendment = match &self.change {
+        Ok(Some(match &self.change {
             None => return Ok(None),
             Some(Change::Set { masters, replicas }) => {
                 let (masters, replicas): (Result<Vec<_>, _>, Result<_, _>) =
@@ -88,8 +85,7 @@ impl Members {
             Some(Change::Demote { node }) => Amendment::Demote(node.clone()),
             Some(Change::Remove { node }) => Amendment::Remove(node.clone()),
             Some(Change::Replace { node }) => Amendment::Replace(candidate(node)?),
-        };
-        Ok(Some((amendment, self.force)))
+        }))
     }
 }
 

@@ -7,7 +7,6 @@ mod exec;
 mod json;
 mod meant;
 mod members;
-mod output;
 mod papers;
 mod perform;
 mod render;
@@ -19,17 +18,18 @@ mod typed;
 mod watch;
 mod words;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use bench::{Bench, run as bench};
 pub(crate) use exec::{Elect, Exec, Inside, elect, exec, inside};
-pub(crate) use output::print;
 pub(crate) use papers::{Completions, Manual, completions, manual};
 pub(crate) use survey::{Survey, run as survey};
 pub(crate) use typed::{ClientCommand, Global};
 pub(crate) use watch::{Watch, run as watch};
 
 use meant::Meant;
+use render::Shown;
 
 /// Runs one of them.
 pub(crate) fn run(global: &Global, command: ClientCommand) -> ExitCode {
@@ -47,5 +47,12 @@ pub(crate) fn run(global: &Global, command: ClientCommand) -> ExitCode {
         }
         Err(wrong) => render::misused(op, &wrong, global),
     };
-    output::show(&shown)
+    show(&shown);
+    ExitCode::from(shown.code)
+}
+
+fn show(shown: &Shown) {
+    // Nobody is left to tell when these fail: a reader that has seen enough closes its end.
+    drop(std::io::stdout().lock().write_all(shown.out.as_bytes()));
+    drop(std::io::stderr().lock().write_all(shown.err.as_bytes()));
 }

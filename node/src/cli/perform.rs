@@ -13,16 +13,8 @@ use super::meant::{Action, Meant};
 #[derive(Debug)]
 pub(super) enum Report {
     Founded(ClusterId),
-    Locked {
-        token: Token,
-        valid_for: Duration,
-        votes: Votes,
-    },
-    Extended {
-        token: Token,
-        valid_for: Duration,
-        votes: Votes,
-    },
+    Locked { token: Token, valid_for: Duration, votes: Votes },
+    Extended { token: Token, valid_for: Duration, votes: Votes },
     Updated(Updated),
     Released(Released),
     Read(Option<Holder>),
@@ -33,11 +25,7 @@ pub(super) enum Report {
     Current(Holder),
     Nodes(Vec<NodeReport>),
     Members(Vec<NodeReport>),
-    /// With how many masters there are now, as far as any node says.
-    Amended {
-        amended: Amended,
-        masters: usize,
-    },
+    Amended(Amended),
 }
 
 /// Connects and does it.
@@ -85,24 +73,9 @@ pub(super) async fn perform(meant: &Meant, options: Options) -> Result<Report, E
             Report::Current(client.check_token(key.as_str(), *token).await?)
         }
         Action::Members => Report::Members(client.status().await),
-        Action::Amend { amendment, force } => {
-            let amended = if *force {
-                client.amend_by_force(amendment.clone()).await?
-            } else {
-                client.amend(amendment.clone()).await?
-            };
-            Report::Amended { masters: masters(&client).await, amended }
-        }
+        Action::Amend(amendment) => Report::Amended(client.amend(amendment.clone()).await?),
         Action::Status => Report::Nodes(client.status().await),
     })
-}
-
-/// How many masters the newest configuration names that a node knows.
-async fn masters(client: &Client) -> usize {
-    let nodes = client.status().await;
-    let known = nodes.iter().filter_map(|node| node.status.as_ref().ok());
-    let newest = known.max_by_key(|status| status.epoch);
-    newest.map_or(0, |status| status.members.iter().filter(|peer| peer.master).count())
 }
 
 /// How often a listing is tried that cannot be brought to its end.

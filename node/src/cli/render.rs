@@ -16,8 +16,6 @@ pub(super) struct Shown {
     pub(super) out: String,
     pub(super) err: String,
     pub(super) code: u8,
-    /// What is on standard output is needed to give back what was acquired.
-    pub(super) vital: bool,
 }
 
 /// Shows what came of a command.
@@ -34,8 +32,7 @@ pub(super) fn render(
             } else {
                 human(action, &report)
             };
-            let vital = matches!(report, Report::Locked { .. });
-            Shown { out, err: aside(action, &report, global), code: report_code(&report), vital }
+            Shown { out, err: aside(action, &report, global), code: report_code(&report) }
         }
         Err(error) => {
             let words = words::error(action, &error);
@@ -65,7 +62,7 @@ pub(super) fn complaint(
     let out = if global.json { lines([object]) } else { String::new() };
     let silent = global.json && global.quiet;
     let err = if silent { String::new() } else { format!("leasehold: {words}\n") };
-    Shown { out, err, code, vital: false }
+    Shown { out, err, code }
 }
 
 fn lines<'a>(objects: impl IntoIterator<Item = &'a serde_json::Value>) -> String {
@@ -79,7 +76,7 @@ pub(super) const fn error_code(error: &Error) -> u8 {
         Error::NotDone(_) => code::NOT_DONE,
         Error::Unknown(_) => code::UNKNOWN,
         Error::NotAllowed(_) => code::NOT_ALLOWED,
-        Error::Unreachable(_) | Error::OtherCluster(_) => code::CANNOT_CONNECT,
+        Error::Unreachable(_) => code::CANNOT_CONNECT,
         Error::TimedOut => code::TIMED_OUT,
         Error::Invalid(_) => code::USAGE,
     }
@@ -97,7 +94,6 @@ fn nobody<'a>(mut causes: impl Iterator<Item = &'a Cause>) -> u8 {
 fn report_code(report: &Report) -> u8 {
     match report {
         Report::Read(None) => code::REFUSED,
-        Report::Amended { amended, .. } if !amended.complete => code::NOT_COMPLETE,
         Report::Nodes(nodes) | Report::Members(nodes)
             if nodes.iter().all(|node| node.status.is_err()) =>
         {
@@ -118,7 +114,7 @@ fn report_code(report: &Report) -> u8 {
         | Report::Listed(_)
         | Report::Waiting(_)
         | Report::Members(_)
-        | Report::Amended { .. }
+        | Report::Amended(_)
         | Report::Nodes(_) => code::DONE,
     }
 }
@@ -139,7 +135,7 @@ fn human(action: &Action, report: &Report) -> String {
                 | Action::Waiters { .. }
                 | Action::FenceCheck { .. }
                 | Action::Members
-                | Action::Amend { .. }
+                | Action::Amend(_)
                 | Action::Status => String::new(),
             };
             format!("token {token}, value {value}, valid for {}\n", time(*valid_for))
@@ -161,7 +157,7 @@ fn human(action: &Action, report: &Report) -> String {
             tables::nodes(nodes)
         }
         Report::Members(nodes) => members::table(nodes),
-        Report::Amended { amended, .. } => format!("epoch {}\n", amended.epoch.0),
+        Report::Amended(amended) => format!("epoch {}\n", amended.epoch.0),
         Report::Nodes(nodes) => tables::nodes(nodes),
     }
 }
@@ -196,9 +192,9 @@ fn aside(action: &Action, report: &Report, global: &Global) -> String {
         Report::Released(released) if !released.confirmed => err.push_str(&format!(
             "leasehold: the first answer was lost; {key} is no longer held, by this release or because its lease had ended\n"
         )),
-        Report::Amended { amended, masters } => {
-            err.push_str(&beside_amended(amended.complete, *masters));
-        }
+        Report::Amended(amended) if !amended.complete => err.push_str(
+            "leasehold: agreed on; the masters do not vote yet, see `leasehold members`\n",
+        ),
         Report::Listed(all) => err.push_str(&format!(
             "leasehold: {} held, by one node's own records, which may be stale\n",
             all.len()
@@ -225,27 +221,8 @@ fn aside(action: &Action, report: &Report, global: &Global) -> String {
         | Report::Free
         | Report::Current(_)
         | Report::Members(_)
+        | Report::Amended(_)
         | Report::Nodes(_) => {}
-    }
-    err
-}
-
-/// That the new masters do not vote yet, and that one of them is of no use.
-fn beside_amended(complete: bool, masters: usize) -> String {
-    let mut err = String::new();
-    if !complete {
-        err.push_str(
-            "leasehold: agreed on, but no quorum of the new masters votes yet. They take over from the masters before, so let \
-             these run, also those that are no members any more. `leasehold members` shows when it is complete; until then no \
-             key can be acquired or extended\n",
-        );
-    }
-    if masters > 1 && masters.is_multiple_of(2) {
-        err.push_str(&format!(
-            "leasehold: warning: {masters} masters bear as many failures as {}, and one more of them has to answer; an odd \
-             number is better\n",
-            masters - 1
-        ));
     }
     err
 }

@@ -11,7 +11,7 @@ use super::render::{self, Shown};
 use super::tables;
 use super::typed::{ClientCommand, Global};
 use super::words::{self, text, time};
-use super::{access, json, output};
+use super::{access, json};
 
 /// What is to be surveyed.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,8 @@ pub(crate) fn run(global: &Global, survey: Survey) -> ExitCode {
         }
         Err(wrong) => render::misused(op, &wrong, global),
     };
-    output::show(&shown)
+    super::show(&shown);
+    ExitCode::from(shown.code)
 }
 
 fn failed(op: &str, error: &Error, global: &Global) -> Shown {

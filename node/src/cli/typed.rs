@@ -39,9 +39,6 @@ pub(crate) struct Global {
     /// A file with the secret token that says who you are, where nodes ask for one
     #[arg(long, global = true, value_name = "FILE", env = "LEASEHOLD_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Sends the secret token beyond loopback although nothing is encrypted, because the network is to be trusted
-    #[arg(long, global = true)]
-    pub(crate) insecure: bool,
     /// How long the command may take, besides what it is told to wait; for `wait`, how long to wait [default: 10s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Span>,

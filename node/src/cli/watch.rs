@@ -11,11 +11,9 @@ use leasehold_client::{Change, Client, Error, Listed, Noticed, WatchEnd};
 use serde_json::{Map, Value};
 
 use super::meant::{Action, Meant};
-use super::render::Shown;
 use super::typed::{ClientCommand, Global, List};
 use super::words::{self, text, time};
-use super::{access, json, output, render};
-use crate::exit::code;
+use super::{access, json, render};
 
 /// What `leasehold watch` takes.
 #[derive(clap::Args, Debug)]
@@ -41,12 +39,8 @@ pub(crate) fn run(global: &Global, typed: Watch) -> ExitCode {
                         watch(&client, &meant.action, global).await
                     };
                     match runtime.block_on(watching) {
-                        // The reader has seen enough.
-                        Ok(closed) if !output::is_lost(&closed) => return ExitCode::SUCCESS,
-                        Ok(failed) => {
-                            let err = output::lost(&failed, &Shown::default());
-                            Shown { err, code: code::UNWRITTEN, ..Shown::default() }
-                        }
+                        // Whoever read along has seen enough.
+                        Ok(_closed) => return ExitCode::SUCCESS,
                         Err(error) => {
                             let words = words::error(&meant.action, &error);
                             let object = json::error("watch", Some(&meant.action), &error, &words);
@@ -59,7 +53,8 @@ pub(crate) fn run(global: &Global, typed: Watch) -> ExitCode {
         }
         Err(wrong) => render::misused("watch", &wrong, global),
     };
-    output::show(&shown)
+    super::show(&shown);
+    ExitCode::from(shown.code)
 }
 
 /// Shows what changes. Comes to an end when nobody reads any more, or when the watch cannot be begun again.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_client::{Doubt, Error, Fault, Reason, Refusal};
+use leasehold_client::{Doubt, Error, Reason, Refusal};
 
 use super::meant::Action;
 
@@ -71,7 +71,6 @@ fn what(action: &Action, error: &Error) -> String {
         | Error::Unknown(_)
         | Error::NotAllowed(_)
         | Error::Unreachable(_)
-        | Error::OtherCluster(_)
         | Error::Invalid(_) => text(error.to_string().as_bytes()),
     }
 }
@@ -84,7 +83,7 @@ const MEET: &str = "Every master-to-be must run and be linked with the node that
 /// What to do next.
 fn advice(action: &Action, error: &Error) -> String {
     match (action, error) {
-        (Action::Amend { .. }, Error::NotDone(Reason::MastersMissing(_))) => MEET.to_owned(),
+        (Action::Amend(_), Error::NotDone(Reason::MastersMissing(_))) => MEET.to_owned(),
         (_, _) => known(action, error),
     }
 }
@@ -108,7 +107,7 @@ fn known(action: &Action, error: &Error) -> String {
             | Action::List { .. }
             | Action::Waiters { .. }
             | Action::Members
-            | Action::Amend { .. }
+            | Action::Amend(_)
             | Action::Status => format!("Look at it with `leasehold get {key}`."),
         },
         Error::Refused(Refusal::NotHeld) => match action {
@@ -126,7 +125,7 @@ fn known(action: &Action, error: &Error) -> String {
             | Action::List { .. }
             | Action::Waiters { .. }
             | Action::Members
-            | Action::Amend { .. }
+            | Action::Amend(_)
             | Action::Status => String::new(),
         },
         Error::Refused(Refusal::Declined(_)) => String::new(),
@@ -140,14 +139,7 @@ fn known(action: &Action, error: &Error) -> String {
             "Check --endpoints (or LEASEHOLD_ENDPOINTS) and whether the nodes run; `leasehold dev` starts a cluster to try."
                 .to_owned()
         }
-        Error::OtherCluster(_) => {
-            "Name nodes of one cluster only with --endpoints (or LEASEHOLD_ENDPOINTS).".to_owned()
-        }
         Error::TimedOut => "Wait longer, or try again.".to_owned(),
-        Error::Invalid(Fault::TokenInTheClear) => {
-            "Give the authority of the nodes' certificates with --cacert, or --insecure if the network is to be trusted."
-                .to_owned()
-        }
         Error::Invalid(_) => String::new(),
     }
 }
@@ -156,7 +148,7 @@ fn doubt(action: &Action) -> String {
     let key = argument(action.key().unwrap_or_default());
     match action {
         Action::Init => "Repeat `leasehold init`: it says if the cluster is there.".to_owned(),
-        Action::Amend { .. } => AMENDED.to_owned(),
+        Action::Amend(_) => AMENDED.to_owned(),
         Action::Lock { value, .. } => format!(
             "See whether {} holds it with `leasehold get {key}`; if so, it ends by itself after its ttl.",
             text(value.as_bytes())
@@ -180,10 +172,6 @@ const fn not_done(reason: &Reason) -> &'static str {
             "See which nodes are up with `leasehold status`, and try again."
         }
         Reason::NotFounded => "A new cluster needs `leasehold init`, once.",
-        Reason::Stranger => {
-            "Name members with --endpoints; `leasehold members replace NODE`, asked of those, takes the node in."
-        }
-        Reason::Forgotten => "Try again.",
         Reason::MastersMissing(_) | Reason::MasterUnreachable(_) => {
             "Start every master and repeat `leasehold init`."
         }

@@ -85,29 +85,21 @@ impl Raw {
         }
     }
 
-    /// A list of texts, each of which is `what`; as text, with commas in between.
-    fn list(&self, what: &str) -> Result<Vec<String>, String> {
-        match self {
-            Self::Text(text) => Ok(text
+    /// A list of `name=host:port`; as text, with commas in between.
+    fn addresses(&self) -> Result<Vec<Address>, String> {
+        let items: Vec<String> = match self {
+            Self::Text(text) => text
                 .split(',')
                 .map(|item| item.trim().to_owned())
                 .filter(|i| !i.is_empty())
-                .collect()),
+                .collect(),
             Self::Toml(Value::Array(items)) => items
                 .iter()
                 .map(|item| item.as_str().map(str::to_owned))
                 .collect::<Option<_>>()
-                .ok_or_else(|| format!("not every item is a text \"{what}\"")),
-            Self::Toml(other) => Err(format!("{other} is no list of \"{what}\"")),
-        }
-    }
-
-    fn hosts(&self) -> Result<Vec<String>, String> {
-        self.list("host")
-    }
-
-    fn addresses(&self) -> Result<Vec<Address>, String> {
-        let items = self.list("name=host:port")?;
+                .ok_or("not every item is a text \"name=host:port\"")?,
+            Self::Toml(other) => return Err(format!("{other} is no list of \"name=host:port\"")),
+        };
         let address = |item: &String| match item.split_once('=') {
             Some((name, peer)) => {
                 Ok(Address { name: name.trim().to_owned(), peer: peer.trim().to_owned() })
@@ -132,10 +124,6 @@ fn span(span: Span) -> Option<Value> {
 
 fn count(count: u32) -> Option<Value> {
     Some(Value::Integer(count.into()))
-}
-
-fn hosts(hosts: &[String]) -> Option<Value> {
-    Some(Value::Array(hosts.iter().cloned().map(Value::String).collect()))
 }
 
 fn addresses(addresses: &[Address]) -> Option<Value> {
@@ -172,7 +160,6 @@ pub(super) const KEYS: &[Key] = &[
     key!("listen", "client", text, listen.client, |v| text(v)),
     key!("listen", "peer", text, listen.peer, |v| text(v)),
     key!("listen", "http", text, listen.http, |v| v.as_deref().and_then(text)),
-    key!("listen", "http_hosts", hosts, listen.http_hosts, |v| hosts(v)),
     key!("listen", "insecure", flag, listen.insecure, |v| Some(Value::Boolean(*v))),
     key!("advertise", "client", text, advertise.client, |v| v.as_deref().and_then(text)),
     key!("advertise", "peer", text, advertise.peer, |v| v.as_deref().and_then(text)),

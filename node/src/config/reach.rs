@@ -49,14 +49,6 @@ pub(super) fn check(config: &Config, faults: &mut Vec<String>) {
             ));
         }
     }
-    for name in &listen.http_hosts {
-        let no_name = |c: char| c.is_whitespace() || matches!(c, '/' | ':' | '*' | '[' | ']' | '@');
-        if name != "*" && (name.is_empty() || name.contains(no_name)) {
-            faults.push(format!(
-                "listen.http_hosts: {name:?} is no host name: write it without scheme and port, or \"*\" for any"
-            ));
-        }
-    }
     check_tls(config, faults);
 }
 
@@ -167,15 +159,6 @@ mod tests {
             c.listen.insecure = true;
         });
         assert!(any.contains("advertise.peer"), "{any}");
-    }
-
-    #[test]
-    fn hosts_over_http_are_names_alone() {
-        assert_eq!(fault(|c| c.listen.http_hosts = vec!["*".into(), "locks.example".into()]), "");
-        for name in ["", "http://locks.example", "locks.example:80", "*.example", "a b"] {
-            let fault = fault(|c| c.listen.http_hosts = vec![name.into()]);
-            assert!(fault.contains("listen.http_hosts") && fault.contains("host name"), "{fault}");
-        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Driver {
     /// Hands mail on: to a client of this node, or to the node where its receiver is. What came from another node goes
     /// no further than this one.
     pub(super) fn carry(&mut self, now: Instant, sender: Sender, to: Address, parcel: Parcel) {
-        if parcel.len() > MAX_MAIL {
+        if parcel.body().len() > MAX_MAIL {
             return self.posted(sender, Delivery::TooLarge);
         }
         let (node, boot) = {

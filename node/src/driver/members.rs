@@ -3,15 +3,15 @@
 use leasehold_core::wire::{NodeItem, Topology};
 use leasehold_core::{
     Amendment, Config, Epoch, Input, Instant, Member, NodeId, NotDone, Outcome, Peer, Request,
-    Span, Standing, Status, Ticket, Trouble,
+    Span, Standing, Status, Ticket,
 };
 use tracing::{debug, info};
 
 use super::Driver;
-use crate::amending::{Members, Unclear, Wanted, risk, work_out};
+use crate::amending::{Members, Unclear, Wanted, work_out};
 use crate::founding::Ready;
 use crate::handshake::Known;
-use crate::{duration, names, trouble};
+use crate::trouble;
 
 impl Driver {
     /// Somebody wants a new cluster.
@@ -26,7 +26,7 @@ impl Driver {
             self.begin(
                 now,
                 ticket,
-                Config { epoch: Epoch(1), masters, replicas, ..Config::default() },
+                Config { epoch: Epoch(1), masters, replicas, before: Vec::new() },
             );
         } else if self.parts.founding.is_master() {
             self.parts.founding.ask(now, ticket, patience);
@@ -65,16 +65,7 @@ impl Driver {
     pub(super) fn status(&self, now: Instant) -> Status {
         let mut status = self.parts.core.status(now);
         status.id = self.parts.peers.identity().member.id;
-        status.troubles = self.parts.counters.obstacles.troubles(now);
-        let logged = trouble::lately(now);
-        let lasting = status.troubles.clone();
-        let over = |said: &Trouble| lasting.iter().all(|trouble| trouble.words != said.words);
-        status.troubles.extend(logged.into_iter().filter(over));
-        let fresh = status.standing == Standing::Fresh;
-        if fresh && self.parts.peers.refusals().cluster(now).is_some() {
-            // There is a cluster, whose members take it for a stranger.
-            status.standing = Standing::Outside;
-        }
+        status.troubles = trouble::lately(now);
         if status.members.is_empty() {
             let own = self.parts.peers.identity().member.clone();
             let master = self.parts.founding.is_master();
@@ -102,72 +93,37 @@ impl Driver {
     /// Tells clients, handshakes and links who the members are, if that changed.
     pub(super) fn look_around(&mut self, now: Instant) {
         let status = self.status(now);
-        self.parts.counters.obstacles.see(now, &status);
-        self.tell_standing(&status);
-        let Status { id, cluster, epoch, members, standing, .. } = status;
-        self.parts.desk.set_stranger(cluster.is_none() && standing == Standing::Outside);
+        let Status { id, cluster, epoch, members, .. } = status;
         let topology = Topology { cluster, node: id, epoch, members };
-        let complete = self.parts.core.is_complete();
-        let settled = complete == self.parts.peers.identity().complete;
-        if topology == self.topology && settled {
+        if topology == self.topology {
             return;
         }
-        if topology != self.topology {
-            self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
-            self.topology = topology;
-        }
+        self.parts.desk.push_all(&NodeItem::Topology(topology.clone()));
+        self.topology = topology;
         self.introduce();
     }
 
-    /// Logs what this node is, and what it waits for, when that is something else than before.
-    fn tell_standing(&mut self, status: &Status) {
-        if self.standing.replace(status.standing) == Some(status.standing) {
-            return;
-        }
-        let words = match status.standing {
-            Standing::Fresh => {
-                "belongs to no cluster, and waits for `leasehold init` or to be taken in"
-            }
-            Standing::Joining => "takes over what the other masters know before it votes",
-            Standing::Active => "votes",
-            Standing::Replica => "learns, and has no vote",
-            Standing::Draining => "passes its keys on, and votes until it ends",
-            Standing::Outside => "is no member of a cluster",
-            Standing::Unknown => "knows of no cluster",
-        };
-        let left = status.active_in.map(|left| {
-            let seconds = left.as_micros().div_ceil(1_000_000);
-            format!("; votes in {} in any case", duration::show(Span::from_secs(seconds)))
-        });
-        info!("{}: {words}{}", names::of_standing(status.standing), left.unwrap_or_default());
-    }
-
-    /// Tells handshakes and links whom to expect: the members, their guests and the former members, or whom the
-    /// configuration file names.
+    /// Tells handshakes and links whom to expect: the members and their guests, or whom the configuration file names.
     fn introduce(&mut self) {
         let Topology { cluster, node, epoch, members } = &self.topology;
         let founded = *epoch > Epoch::default();
         let mut known: Vec<Known> = if founded {
             let others = members.iter().filter(|peer| peer.member.id != *node);
-            others.map(|peer| known_as(&peer.member, false)).collect()
+            let known = |peer: &Peer| Known {
+                name: peer.member.name.clone(),
+                address: peer.member.peer.clone(),
+                id: Some(peer.member.id),
+            };
+            others.map(known).collect()
         } else {
             self.parts.configured.iter().map(|(known, _)| known.clone()).collect()
         };
         let guests = &self.amending.guests;
         known.retain(|member| guests.iter().all(|guest| guest.name != member.name));
         known.extend_from_slice(guests);
-        let config = self.parts.core.configuration().map(|(_, config)| config.clone());
-        let former = config.iter().flat_map(|config| &config.former);
-        // Of two nodes with one name the member is dialled; the other one dials.
-        let others = former
-            .filter(|one| one.id != *node && known.iter().all(|known| known.name != one.name));
-        let others: Vec<Known> = others.map(|one| known_as(one, true)).collect();
-        known.extend(others);
         {
             let mut identity = self.parts.peers.identity();
             identity.cluster = *cluster;
-            identity.config = config;
-            identity.complete = self.parts.core.is_complete();
             identity.known.clone_from(&known);
         }
         self.parts.links.keep(&known);
@@ -180,7 +136,7 @@ impl Driver {
         now: Instant,
         ticket: Ticket,
         patience: Span,
-        (amendment, force): (Amendment, bool),
+        amendment: Amendment,
     ) {
         let status = self.parts.core.status(now);
         let refusal = if status.members.is_empty() {
@@ -193,8 +149,8 @@ impl Driver {
         match refusal {
             Some(reason) => self.parts.desk.reply(ticket, Outcome::NotDone(reason)),
             None => {
-                info!(?amendment, force, "an operator wants other members");
-                self.amending.ask(now, ticket, patience, (amendment, force));
+                info!(?amendment, "an operator wants other members");
+                self.amending.ask(now, ticket, patience, amendment);
             }
         }
     }
@@ -240,11 +196,6 @@ impl Driver {
         let links = &self.parts.links;
         match work_out(&wanted.amendment, &status.members, |name| links.met(name).cloned()) {
             Ok(members) => {
-                let risk = risk(&status.members, &members).filter(|_| !wanted.force);
-                if let Some(why) = risk {
-                    self.parts.desk.decline(wanted.ticket, why);
-                    return None;
-                }
                 guests.extend(newcomers(status, &members));
                 let patience = wanted.give_up.since(now);
                 let (masters, replicas) = members.clone();
@@ -264,16 +215,10 @@ impl Driver {
             }
             Err(Unclear::Guests(missing)) => {
                 let knocks = self.parts.peers.knocks();
-                let config = self.parts.core.configuration().map(|(_, config)| config);
                 guests.extend(missing.into_iter().filter_map(|candidate| {
                     let knocked = || knocks.address(now, &candidate.name);
-                    // A former member is let in, so it does not knock.
-                    let former = || {
-                        let mut former = config.into_iter().flat_map(|config| &config.former);
-                        former.find(|one| one.name == candidate.name).map(|one| one.peer.clone())
-                    };
-                    let address = candidate.peer.clone().or_else(knocked).or_else(former)?;
-                    Some(Known { name: candidate.name, address, id: None, former: false })
+                    let address = candidate.peer.clone().or_else(knocked)?;
+                    Some(Known { name: candidate.name, address, id: None })
                 }));
             }
         }
@@ -323,10 +268,9 @@ impl Driver {
 /// Those of the members-to-be who are none yet.
 fn newcomers(status: &Status, (masters, replicas): &Members) -> impl Iterator<Item = Known> {
     let member = |new: &Member| status.members.iter().any(|peer| peer.member == *new);
-    masters.iter().chain(replicas).filter(move |new| !member(new)).map(|new| known_as(new, false))
-}
-
-fn known_as(member: &Member, former: bool) -> Known {
-    let (name, address) = (member.name.clone(), member.peer.clone());
-    Known { name, address, id: Some(member.id), former }
+    masters.iter().chain(replicas).filter(move |new| !member(new)).map(|new| Known {
+        name: new.name.clone(),
+        address: new.peer.clone(),
+        id: Some(new.id),
+    })
 }

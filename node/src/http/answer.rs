@@ -4,8 +4,7 @@
 //! | outcome | status | what is known |
 //! | --- | --- | --- |
 //! | `invalid` | 400, 404, 405, 413 | the request makes no sense; nothing was done |
-//! | `invalid` | 421 | the request names a host that is not known to be this node; nothing was done |
-//! | `not_allowed` | 401 without a known token, 403 with one, or from a foreign web page | nothing was done |
+//! | `not_allowed` | 401 without a known token, 403 with one | nothing was done |
 //! | `timed_out` | 408 | the time to wait for something ended; nothing was changed |
 //! | `refused` | 409 | the condition does not hold: held by another, not the owner, not held |
 //! | `not_done` | 503 | certainly not done; try again, here or at another node |
@@ -44,12 +43,10 @@ impl Failure {
         Self::Of(Error::NotAllowed(why))
     }
 
-    pub(super) const fn status(&self) -> StatusCode {
+    const fn status(&self) -> StatusCode {
         match self {
             Self::Of(Error::Refused(_)) => StatusCode::CONFLICT,
-            Self::Of(Error::NotDone(_) | Error::Unreachable(_) | Error::OtherCluster(_)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Of(Error::NotDone(_) | Error::Unreachable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Of(Error::Unknown(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::Of(Error::NotAllowed(_)) => StatusCode::FORBIDDEN,
             Self::Of(Error::TimedOut) => StatusCode::REQUEST_TIMEOUT,
@@ -67,7 +64,7 @@ impl Failure {
         }
     }
 
-    pub(super) fn message(&self) -> String {
+    fn message(&self) -> String {
         match self {
             Self::Of(error) => format!("{error}. {}", advice(error)).trim_end().to_owned(),
             Self::Senseless(_, words) => format!("{words}; /v1/openapi.json says how to ask"),
@@ -132,7 +129,7 @@ pub(super) enum Otherwise {
     /// `not_allowed`: no token, or none that this node knows.
     #[response(status = 401)]
     Stranger(FailureShape),
-    /// `not_allowed`: the token does not give this right, or a web page of another site made a browser send this.
+    /// `not_allowed`: the token does not give this right.
     #[response(status = 403)]
     NotAllowed(FailureShape),
     /// `timed_out`: the time to wait for something ended. Nothing was changed.
@@ -144,9 +141,6 @@ pub(super) enum Otherwise {
     /// `invalid`: more bytes than are taken.
     #[response(status = 413)]
     TooLarge(FailureShape),
-    /// `invalid`: the request names a host that is not known to be this node; see `listen.http_hosts`.
-    #[response(status = 421)]
-    Misdirected(FailureShape),
     /// `not_done`: certainly not done; it may be tried again.
     #[response(status = 503)]
     NotDone(FailureShape),
@@ -174,10 +168,6 @@ const fn advice(error: &Error) -> &'static str {
         Error::NotDone(Reason::NotFounded) => {
             "A new cluster needs `leasehold init`, or /v1/init, once."
         }
-        Error::NotDone(Reason::Stranger) => {
-            "Certainly nothing was changed. Ask a member; `leasehold members replace` takes this node in, and \
-             /readyz?verbose says who refuses it."
-        }
         Error::NotDone(Reason::MastersMissing(_) | Reason::MasterUnreachable(_)) => {
             "Nothing was changed. Every master, and every member-to-be, must run and be linked with this node; the logs of \
              both say why they are not. A new node's configuration names the members, and `peer` where it listens."
@@ -188,7 +178,7 @@ const fn advice(error: &Error) -> &'static str {
         Error::NotDone(Reason::NotActive) => {
             "Nothing was changed. Ask a master; /v1/members shows which are, and where they answer."
         }
-        Error::NotDone(_) | Error::Unreachable(_) | Error::OtherCluster(_) => {
+        Error::NotDone(_) | Error::Unreachable(_) => {
             "Certainly nothing was changed. Try again, at another node if this one is not ready (/readyz?verbose)."
         }
         Error::Unknown(_) => {
@@ -213,7 +203,6 @@ pub(super) fn not_done(why: NotDone, waits: bool) -> Failure {
         NotDone::Limit(limit) => limit_reached(limit),
         NotDone::Changing => Error::NotDone(Reason::Changing),
         NotDone::NotActive => Error::NotDone(Reason::NotActive),
-        NotDone::Stranger => Error::NotDone(Reason::Stranger),
         NotDone::Unreachable(master) => Error::NotDone(Reason::MasterUnreachable(master)),
     })
 }

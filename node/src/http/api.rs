@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use leasehold_client::{Doubt, Error, Refusal, labels};
 use leasehold_core::wire::{ClientItem, NodeItem};
-use leasehold_core::{Action, Bytes, Done, Drift, Instant, KeyRequest, OpId, Outcome, Owner, Span};
+use leasehold_core::{Action, Bytes, Done, KeyRequest, OpId, Outcome, Owner, Span};
 
 use super::answer::{self, Failure, Otherwise};
 use super::ask::{asked_in_body, asked_in_query};
@@ -24,10 +24,6 @@ const TTL: Span = Span::from_secs(30);
 pub(super) const GRACE: Span = Span::from_secs(1);
 /// How often a lease is extended to find out until when it may be believed.
 const CONFIRMATIONS: usize = 3;
-/// The same, as steps of a chain.
-const CONFIRMED: u32 = 3;
-/// A lock that waited and has lost more than this part of its lease is extended before its caller is told.
-const WORN: u64 = 8;
 
 /// An answer, or why there is none, to this operation.
 pub(super) fn reply<T: serde::Serialize>(op: &'static str, result: Result<T, Failure>) -> Response {
@@ -39,8 +35,8 @@ pub(super) fn reply<T: serde::Serialize>(op: &'static str, result: Result<T, Fai
 
 /// Acquires a key
 ///
-/// Without `wait` the key is tried once. Belief ends when your clock shows what it showed before you sent the request, and
-/// `waited_ms` and `valid_for_ms` more; to count from the answer is not safe. A caller that goes away gives up what it waits for.
+/// Without `wait` the key is tried once. Count `valid_for_ms` from a reading of your clock before you sent the request. A
+/// caller that goes away gives up what it waits for.
 #[utoipa::path(post, path = "/v1/lock", tag = "keys", request_body = LockAsked,
     responses((status = 200, description = "The key is held.", body = DoneShape), Otherwise))]
 pub(super) async fn lock(Extension(caller): Extension<Caller>, request: Request) -> Response {
@@ -54,10 +50,8 @@ pub(super) async fn lock(Extension(caller): Extension<Caller>, request: Request)
         let value = either("value", asked.value, asked.value_base64)?.unwrap_or(Bytes::EMPTY);
         let (id, meta) = (new_chain(), labels::encode(&asked.meta));
         let action = Action::Lock { id, value, meta, lease, delay, wait };
-        let asked_at = guest.context().clock().now();
         let done = change(&guest, &key, action, patience).await?;
         let done = confirm(&guest, &key, id, done, lease).await?;
-        let done = renew(&guest, &key, id, done, (lease, asked_at)).await?;
         Ok(DoneShape::new("lock", &key, &done))
     };
     reply("lock", done.await)
@@ -251,17 +245,8 @@ pub(super) async fn change(
         | Outcome::NotDone(_)
         | Outcome::Unknown
         | Outcome::Founded(_)
-        | Outcome::Configured { .. }) => Err(over(outcome, waits)),
+        | Outcome::Configured { .. }) => Err(misfit(outcome, waits)),
     }
-}
-
-/// What the end of a change means that had no effect. Who was ready to wait, and finds the key held, has waited in vain.
-fn over(outcome: Outcome, waits: bool) -> Failure {
-    let failure = misfit(outcome, waits);
-    if waits && matches!(failure, Failure::Of(Error::Refused(Refusal::Held(_)))) {
-        return Failure::Of(Error::TimedOut);
-    }
-    failure
 }
 
 /// Where an earlier sending had taken effect, nobody knows when: extends, which tells until when to believe. The caller
@@ -293,46 +278,6 @@ async fn confirm(
     let action = Action::Release { id: new_chain(), owner };
     drop(change(guest, key, action, TIMEOUT).await);
     Err(Failure::Of(Error::Unknown(Doubt::Unconfirmed)))
-}
-
-/// Extends what waited for so long that the drift of clocks takes much of its lease, before the caller is told: what it may
-/// believe still counts from before it asked, on its own clock, so the lease lasts longer by that drift.
-async fn renew(
-    guest: &Guest,
-    key: &Bytes,
-    id: OpId,
-    done: Done,
-    (lease, asked_at): (Span, Instant),
-) -> Result<Done, Failure> {
-    let left = done.valid_for.unwrap_or_default().minus(done.waited);
-    if done.waited.is_zero() || left >= lease.minus(lease.split(WORN)) {
-        return Ok(done);
-    }
-    let timing = guest.context().timing;
-    let waited = guest.context().clock().now().since(asked_at);
-    let longer = makes_up_for(timing.max_clock_drift, waited, lease).min(timing.max_lease);
-    let owner = Owner { value: None, token: Some(done.token) };
-    let id = OpId { step: id.step.saturating_add(1 + CONFIRMED), ..id };
-    let action = Action::Extend { id, owner: owner.clone(), lease: longer };
-    match change(guest, key, action, TIMEOUT).await {
-        Ok(extended) => {
-            let valid_for = timing.max_clock_drift.believed(waited.plus(longer));
-            Ok(Done { valid_for: Some(valid_for), waited, ..extended })
-        }
-        // It ended before anybody heard of it.
-        Err(Failure::Of(Error::Refused(_))) => Err(Failure::Of(Error::TimedOut)),
-        Err(_) if !left.is_zero() => Ok(done),
-        Err(failure) => {
-            let action = Action::Release { id: new_chain(), owner };
-            drop(change(guest, key, action, TIMEOUT).await);
-            Err(failure)
-        }
-    }
-}
-
-/// The lease, counted from now, that leaves what `lease` lets believe to a caller that asked so long ago.
-fn makes_up_for(drift: Drift, waited: Span, lease: Span) -> Span {
-    lease.plus(drift.outlasting(waited).minus(waited))
 }
 
 /// Puts an operation to the cluster.
@@ -417,20 +362,4 @@ pub(super) fn misfit(outcome: Outcome, waits: bool) -> Failure {
 pub(super) fn nonsense() -> Failure {
     tracing::error!("the driver answered something else than was asked; this is a defect");
     Failure::Of(Error::Unknown(Doubt::Nonsense))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_of_a_second_is_worth_a_second_after_hours_in_the_queue() {
-        let (drift, lease) = (Drift::DEFAULT, Span::from_secs(1));
-        for waited in [0, 1, 624, 3_600].map(Span::from_secs) {
-            let longer = makes_up_for(drift, waited, lease);
-            let left = drift.believed(waited.plus(longer)).minus(waited);
-            assert!(left.plus(Span::from_micros(2)) >= drift.believed(lease), "{left} of {waited}");
-            assert!(longer <= lease.plus(waited.split(400)), "{longer} of {waited}");
-        }
-    }
 }

@@ -45,17 +45,11 @@ impl Caller {
         match clients.secure.gate.admit(bearer(headers)) {
             Ok(pass) => Ok(Guest { caller: self.clone(), pass }),
             Err(why) => {
-                self.refused(&why);
+                clients.counters.clients_refused.add(1);
+                clients.warn(self.0.address, &why);
                 Err(Failure::Stranger(why))
             }
         }
-    }
-
-    /// Counts and logs that a request was not let in.
-    pub(super) fn refused(&self, why: &str) {
-        let clients = &self.0.context.clients;
-        clients.counters.clients_refused.add(1);
-        clients.warn(self.0.address, why);
     }
 }
 

@@ -47,12 +47,12 @@ pub(super) struct NoticeShape {
 /// Tells what changes, as it happens
 ///
 /// Server-sent events, by this node's own records: `watching` first; then `held` (acquired, extended or updated),
-/// `released` and `expired`, each with the key and the token (`NoticeShape`); at the end `lagged`, for a watcher that did not read fast
+/// `released` and `expired`, each with the key and the token; at the end `lagged`, for a watcher that did not read fast
 /// enough (watch again, then list), or `ended`, when the node stops or the token was
 /// withdrawn.
 #[utoipa::path(get, path = "/v1/watch", tag = "reading", params(WatchAsked),
     responses((status = 200, description = "Events, until one end has enough.",
-        content_type = "text/event-stream", body = String), Otherwise))]
+        content_type = "text/event-stream", body = NoticeShape), Otherwise))]
 pub(super) async fn watch(Extension(caller): Extension<Caller>, request: Request) -> Response {
     let begun = async {
         let (guest, asked) = asked_in_query::<WatchAsked>(&caller, request)?;
@@ -69,9 +69,7 @@ pub(super) async fn watch(Extension(caller): Extension<Caller>, request: Request
                 Some((Ok::<Event, Infallible>(event), watched))
             });
             let alive = KeepAlive::new().interval(BEAT);
-            // A proxy that collects what it passes on would keep events back until there are enough of them.
-            let streams = [("x-accel-buffering", "no")];
-            (streams, Sse::new(events).keep_alive(alive)).into_response()
+            Sse::new(events).keep_alive(alive).into_response()
         }
         Err(failure) => failure.to("watch"),
     }

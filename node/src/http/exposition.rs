@@ -17,8 +17,6 @@ use crate::counters::Counters;
 use crate::driver::Measured;
 use crate::metrics::{Ending, Op, Times};
 use crate::names;
-use crate::obstacles::Quorum;
-use crate::validity::Validity;
 
 /// What the text is.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,17 +26,9 @@ const MICROS: f64 = 1e6;
 const PARTS: f64 = 1e3;
 
 /// All of it, as text.
-pub(super) fn text(
-    counters: &Arc<Counters>,
-    measured: Measured,
-    validities: Vec<Validity>,
-) -> Result<String, fmt::Error> {
+pub(super) fn text(counters: &Arc<Counters>, measured: Measured) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("leasehold");
-    registry.register_collector(Box::new(Page {
-        counters: Arc::clone(counters),
-        measured,
-        validities,
-    }));
+    registry.register_collector(Box::new(Page { counters: Arc::clone(counters), measured }));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -49,7 +39,6 @@ pub(super) fn text(
 struct Page {
     counters: Arc<Counters>,
     measured: Measured,
-    validities: Vec<Validity>,
 }
 
 impl Collector for Page {
@@ -60,8 +49,7 @@ impl Collector for Page {
         self.state(&mut out)?;
         self.peers(&mut out)?;
         self.connections(&mut out)?;
-        self.clocks(&mut out)?;
-        self.certificates(&mut out)
+        self.clocks(&mut out)
     }
 }
 
@@ -150,12 +138,6 @@ impl Page {
         ] {
             out.gauge(name, help, whole(value))?;
         }
-        let reached = Quorum::of(status).is_reached();
-        let help = "1 while a quorum of the masters votes and is reached by this node";
-        out.gauge("quorum_reached", help, if reached { 1.0 } else { 0.0 })?;
-        let failing = self.counters.obstacles.disk().is_some();
-        let help = "1 while the node file cannot be written";
-        out.gauge("node_file_failing", help, if failing { 1.0 } else { 0.0 })?;
         out.gauge(
             "uptime_seconds",
             "How long this node has been running",
@@ -266,25 +248,6 @@ impl Page {
         Ok(())
     }
 
-    fn certificates(&self, out: &mut Out<'_, '_>) -> fmt::Result {
-        out.gauges(
-            "certificate_begin_timestamp_seconds",
-            "Since when all certificates are good that the file of a key of [tls] holds",
-            |each| {
-                let mut all = self.validities.iter();
-                all.try_for_each(|it| each(&[("file", it.key)], timestamp(it.begin)))
-            },
-        )?;
-        out.gauges(
-            "certificate_end_timestamp_seconds",
-            "Until when all certificates are good that the file of a key of [tls] holds",
-            |each| {
-                let mut all = self.validities.iter();
-                all.try_for_each(|it| each(&[("file", it.key)], timestamp(it.end)))
-            },
-        )
-    }
-
     fn clocks(&self, out: &mut Out<'_, '_>) -> fmt::Result {
         let counters = &self.counters;
         let pauses = "Times that this process stood still for more than a second";
@@ -310,11 +273,6 @@ const STANDINGS: [Standing; 7] = [
 #[expect(clippy::cast_precision_loss, reason = "a float is what the format has")]
 fn whole(count: u64) -> f64 {
     count as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a float is what the format has")]
-fn timestamp(seconds: i64) -> f64 {
-    seconds as f64
 }
 
 fn seconds(micros: u64) -> f64 {

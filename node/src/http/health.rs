@@ -15,14 +15,12 @@ use super::caller::Caller;
 use super::exposition;
 use crate::driver::{Control, Measured};
 use crate::names;
-use crate::obstacles::Quorum;
 
 /// A driver that does not answer for so long is stuck.
 const STUCK: Span = Span::from_secs(5);
 
 /// How much to say.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
 pub(super) struct Verbosely {
     /// Says why not, check by check.
     verbose: Option<String>,
@@ -43,19 +41,17 @@ pub(super) async fn livez(Extension(caller): Extension<Caller>) -> Response {
 
 /// Says whether the node should be asked
 ///
-/// It should while it votes, or learns as a replica, reaches a quorum of masters, and can write to its data
-/// directory. With `verbose` it says why not.
+/// It should while it votes, or learns as a replica, and reaches a quorum of masters. With `verbose` it says why not.
 #[utoipa::path(get, path = "/readyz", tag = "health", params(Verbosely), responses(
     (status = 200, description = "It should.", body = String),
     (status = 503, description = "It should not.", body = String)))]
 pub(super) async fn readyz(Extension(caller): Extension<Caller>, request: Request) -> Response {
     let verbose = Query::<Verbosely>::try_from_uri(request.uri())
         .is_ok_and(|Query(Verbosely { verbose })| verbose.is_some());
-    let Some(Measured { status, refusals, .. }) = measure(caller.context()).await else {
+    let Some(Measured { status, .. }) = measure(caller.context()).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, stuck()).into_response();
     };
-    let disk = caller.context().clients.counters.obstacles.disk();
-    let checks = checks(&status, disk);
+    let checks = checks(&status);
     let ready = checks.iter().all(|check| check.passed);
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut text = String::new();
@@ -63,9 +59,6 @@ pub(super) async fn readyz(Extension(caller): Extension<Caller>, request: Reques
         for Check { name, passed, words } in &checks {
             let mark = if *passed { '+' } else { '-' };
             text.push_str(&format!("[{mark}] {name}: {words}\n"));
-        }
-        for (node, why) in refusals {
-            text.push_str(&format!("[!] no link to {node}: refused there: {why}\n"));
         }
     }
     text.push_str(if ready { "ready\n" } else { "not ready\n" });
@@ -76,16 +69,14 @@ pub(super) async fn readyz(Extension(caller): Extension<Caller>, request: Reques
 ///
 /// In the OpenMetrics text format.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses(
-    (status = 200, description = "The metrics.", content_type = exposition::CONTENT_TYPE, body = String),
-    (status = 500, description = "They cannot be written.", body = String),
+    (status = 200, description = "The metrics.", body = String),
     (status = 503, description = "The node does not answer.", body = String)))]
 pub(super) async fn metrics(Extension(caller): Extension<Caller>) -> Response {
     let context = caller.context();
     let Some(measured) = measure(context).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, stuck()).into_response();
     };
-    let validities = context.clients.secure.validities();
-    match exposition::text(&context.clients.counters, measured, validities) {
+    match exposition::text(&context.clients.counters, measured) {
         Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
@@ -113,7 +104,7 @@ struct Check {
 }
 
 /// Everything that must hold.
-fn checks(status: &Status, disk: Option<String>) -> [Check; 3] {
+fn checks(status: &Status) -> [Check; 2] {
     let standing = names::of_standing(status.standing);
     let (serves, why) = match status.standing {
         Standing::Active => (true, "it votes"),
@@ -124,21 +115,34 @@ fn checks(status: &Status, disk: Option<String>) -> [Check; 3] {
         ),
         Standing::Joining => (false, "it takes over what the others know, and does not vote yet"),
         Standing::Draining => (false, "it is shutting down"),
-        Standing::Outside if status.cluster.is_none() => (
-            false,
-            "it belongs to no cluster, and the members of one refuse it as a stranger: it lost its node file or was \
-             removed; `leasehold members replace`, asked of a member, takes it in",
-        ),
         Standing::Outside => (false, "it is no member of this cluster; see `leasehold members`"),
         Standing::Unknown => (false, "it knows of no cluster yet"),
     };
     let left = status.active_in.map(|left| format!(", {left} to go")).unwrap_or_default();
-    let quorum = Quorum::of(status);
-    let works = || "the node file is written, or tried every five seconds".to_owned();
+    let masters: Vec<_> = status.members.iter().filter(|peer| peer.master).collect();
+    let votes = |standing: Standing| match standing {
+        Standing::Active | Standing::Draining => true,
+        Standing::Unknown
+        | Standing::Fresh
+        | Standing::Joining
+        | Standing::Replica
+        | Standing::Outside => false,
+    };
+    let reached = masters.iter().filter(|peer| {
+        let own = peer.member.id == status.id;
+        if own { votes(status.standing) } else { peer.up && votes(peer.standing) }
+    });
+    let (reached, quorum) = (reached.count(), masters.len() / 2 + 1);
     [
         Check { name: "state", passed: serves, words: format!("{standing}: {why}{left}") },
-        Check { name: "quorum", passed: quorum.is_reached(), words: quorum.to_string() },
-        Check { name: "disk", passed: disk.is_none(), words: disk.unwrap_or_else(works) },
+        Check {
+            name: "quorum",
+            passed: reached >= quorum,
+            words: format!(
+                "{reached} of {} masters vote and are reached, {quorum} are needed",
+                masters.len()
+            ),
+        },
     ]
 }
 
@@ -158,28 +162,25 @@ mod tests {
         Status { id: NodeId(1), standing, members: members.collect(), ..Status::default() }
     }
 
-    fn passed(status: &Status) -> [bool; 3] {
-        checks(status, None).map(|check| check.passed)
+    fn passed(status: &Status) -> [bool; 2] {
+        checks(status).map(|check| check.passed)
     }
 
     #[test]
     fn ready_is_who_serves_and_reaches_a_quorum() {
         use Standing::{Active, Draining, Fresh, Joining, Outside, Replica, Unknown};
         let fine = [(true, Active), (false, Active)];
-        assert_eq!(passed(&status(Active, fine)), [true, true, true]);
-        assert_eq!(passed(&status(Active, [(false, Active); 2])), [true, false, true]);
-        assert_eq!(passed(&status(Active, [(true, Joining); 2])), [true, false, true]);
+        assert_eq!(passed(&status(Active, fine)), [true, true]);
+        assert_eq!(passed(&status(Active, [(false, Active); 2])), [true, false]);
+        assert_eq!(passed(&status(Active, [(true, Joining); 2])), [true, false]);
         // One that drains still votes.
-        assert_eq!(
-            passed(&status(Active, [(true, Draining), (false, Active)])),
-            [true, true, true]
-        );
-        assert_eq!(passed(&status(Joining, [(true, Active); 2])), [false, true, true]);
+        assert_eq!(passed(&status(Active, [(true, Draining), (false, Active)])), [true, true]);
+        assert_eq!(passed(&status(Joining, [(true, Active); 2])), [false, true]);
         for standing in [Unknown, Fresh, Outside, Draining] {
             assert!(!passed(&status(standing, [(true, Active); 2]))[0], "{standing:?}");
         }
         let mut replica = status(Replica, [(true, Active); 2]);
         replica.members[0].master = false;
-        assert_eq!(passed(&replica), [true, true, true]);
+        assert_eq!(passed(&replica), [true, true]);
     }
 }

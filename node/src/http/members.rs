@@ -70,7 +70,7 @@ pub(super) async fn set(Extension(caller): Extension<Caller>, request: Request) 
         };
         let (masters, replicas): (Result<Vec<_>, Failure>, Result<Vec<_>, Failure>) =
             (all(asked.masters), all(asked.replicas));
-        Ok((Amendment::Set { masters: masters?, replicas: replicas? }, asked.force, asked.timeout))
+        Ok((Amendment::Set { masters: masters?, replicas: replicas? }, asked.timeout))
     })
     .await
 }
@@ -80,7 +80,7 @@ pub(super) async fn set(Extension(caller): Extension<Caller>, request: Request) 
     responses((status = 200, description = "It was agreed on.", body = AmendedShape), Otherwise))]
 pub(super) async fn add(Extension(caller): Extension<Caller>, request: Request) -> Response {
     amend("members add", &caller, request, |asked: NewcomerAsked| {
-        Ok((Amendment::Add(candidate(asked.node, asked.peer)?), asked.force, asked.timeout))
+        Ok((Amendment::Add(candidate(asked.node, asked.peer)?), asked.timeout))
     })
     .await
 }
@@ -90,7 +90,7 @@ pub(super) async fn add(Extension(caller): Extension<Caller>, request: Request) 
     responses((status = 200, description = "It was agreed on.", body = AmendedShape), Otherwise))]
 pub(super) async fn promote(Extension(caller): Extension<Caller>, request: Request) -> Response {
     amend("members promote", &caller, request, |asked: MemberAsked| {
-        Ok((Amendment::Promote(asked.node), asked.force, asked.timeout))
+        Ok((Amendment::Promote(asked.node), asked.timeout))
     })
     .await
 }
@@ -100,7 +100,7 @@ pub(super) async fn promote(Extension(caller): Extension<Caller>, request: Reque
     responses((status = 200, description = "It was agreed on.", body = AmendedShape), Otherwise))]
 pub(super) async fn demote(Extension(caller): Extension<Caller>, request: Request) -> Response {
     amend("members demote", &caller, request, |asked: MemberAsked| {
-        Ok((Amendment::Demote(asked.node), asked.force, asked.timeout))
+        Ok((Amendment::Demote(asked.node), asked.timeout))
     })
     .await
 }
@@ -110,7 +110,7 @@ pub(super) async fn demote(Extension(caller): Extension<Caller>, request: Reques
     responses((status = 200, description = "It was agreed on.", body = AmendedShape), Otherwise))]
 pub(super) async fn remove(Extension(caller): Extension<Caller>, request: Request) -> Response {
     amend("members remove", &caller, request, |asked: MemberAsked| {
-        Ok((Amendment::Remove(asked.node), asked.force, asked.timeout))
+        Ok((Amendment::Remove(asked.node), asked.timeout))
     })
     .await
 }
@@ -120,7 +120,7 @@ pub(super) async fn remove(Extension(caller): Extension<Caller>, request: Reques
     responses((status = 200, description = "It was agreed on.", body = AmendedShape), Otherwise))]
 pub(super) async fn replace(Extension(caller): Extension<Caller>, request: Request) -> Response {
     amend("members replace", &caller, request, |asked: NewcomerAsked| {
-        Ok((Amendment::Replace(candidate(asked.node, asked.peer)?), asked.force, asked.timeout))
+        Ok((Amendment::Replace(candidate(asked.node, asked.peer)?), asked.timeout))
     })
     .await
 }
@@ -130,13 +130,13 @@ async fn amend<T: DeserializeOwned>(
     op: &'static str,
     caller: &Caller,
     request: Request,
-    meant: impl FnOnce(T) -> Result<(Amendment, bool, Option<String>), Failure> + Send,
+    meant: impl FnOnce(T) -> Result<(Amendment, Option<String>), Failure> + Send,
 ) -> Response {
     let amended = async {
         let (guest, asked) = asked_in_body::<T>(caller, request).await?;
-        let (amendment, force, patience) = meant(asked)?;
+        let (amendment, patience) = meant(asked)?;
         let patience = timeout(patience.as_deref())?;
-        let ask = |call| ClientItem::Amend { call, patience, amendment, force };
+        let ask = |call| ClientItem::Amend { call, patience, amendment };
         let outcome = decided(converse(&guest, ask, patience, true).await?)?;
         let Outcome::Configured { epoch, complete } = outcome else {
             return Err(misfit(outcome, false));

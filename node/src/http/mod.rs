@@ -10,10 +10,8 @@
 mod answer;
 mod api;
 mod ask;
-mod browsers;
 mod caller;
 mod cluster;
-mod description;
 mod events;
 mod exposition;
 mod health;
@@ -31,18 +29,16 @@ use std::sync::atomic::AtomicU64;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::{Extension, Json, Router, middleware};
-use leasehold_core::{Limits, Timing};
-use serde_json::Value;
+use axum::{Extension, Json, Router};
+use leasehold_core::Limits;
 use tokio::sync::{mpsc, watch};
 use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Description;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::answer::{Failure, FailureShape};
-use self::browsers::Hosts;
+use self::answer::Failure;
 use self::caller::Caller;
-use self::events::NoticeShape;
 use crate::clients;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -58,12 +54,9 @@ pub(crate) struct Context {
     clients: Arc<clients::Context>,
     /// This node's name.
     name: String,
-    /// The names under which it is found.
-    hosts: Hosts,
     control: mpsc::Sender<Control>,
     /// The largest body of a request, in bytes.
     body: usize,
-    timing: Timing,
     /// Whether the node has come to its end.
     closing: watch::Receiver<bool>,
     /// Lines to the driver that were opened.
@@ -80,10 +73,8 @@ impl Context {
         Arc::new(Self {
             clients: Arc::clone(clients),
             name: config.name.clone(),
-            hosts: Hosts::of(config),
             control,
             body: largest_body(&config.limits.core),
-            timing: config.timing,
             closing,
             lines: AtomicU64::new(0),
         })
@@ -110,10 +101,8 @@ fn largest_body(limits: &Limits) -> usize {
         title = "Leasehold",
         description = "Locks and leases, agreed by a quorum. Every answer says what is known: `done`, `refused`, \
                        `not_done` (certainly), or `unknown`. Send a token as `Authorization: Bearer TOKEN` where the \
-                       node wants one. Give a key as `key`, or as `key_base64` where it is not UTF-8, and not as both. \
-                       Durations are a whole number and a unit: `500ms`, `30s`, `5m`. What is left out is not written as null.",
+                       node wants one.",
     ),
-    components(schemas(FailureShape, NoticeShape)),
     tags(
         (name = "keys", description = "Operations on keys"),
         (name = "reading", description = "What a node knows by itself"),
@@ -123,8 +112,8 @@ fn largest_body(limits: &Limits) -> usize {
 )]
 struct Described;
 
-fn described(wants_token: bool) -> (Router, Value) {
-    let (router, gathered) = OpenApiRouter::with_openapi(Described::openapi())
+fn described() -> (Router, Description) {
+    OpenApiRouter::with_openapi(Described::openapi())
         .routes(routes!(api::lock))
         .routes(routes!(api::extend))
         .routes(routes!(api::update))
@@ -149,37 +138,21 @@ fn described(wants_token: bool) -> (Router, Value) {
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
-        .routes(routes!(openapi_json))
-        .split_for_parts();
-    (router, description::completed(&gathered, wants_token))
+        .split_for_parts()
 }
 
-/// The description of the interface, as a node serves it that wants a token, or does not.
+/// The description of the interface, as it is served.
 #[must_use]
-pub fn openapi(wants_token: bool) -> Value {
-    described(wants_token).1
+pub fn openapi() -> Description {
+    described().1
 }
 
-fn router(context: &Context) -> Router {
-    let (router, description) = described(!context.clients.secure.gate.is_open());
+fn router() -> Router {
+    let (router, description) = described();
     router
+        .route("/v1/openapi.json", axum::routing::get(async move || Json(description)))
         .fallback(nowhere)
         .method_not_allowed_fallback(otherwise)
-        .layer(Extension(Arc::new(description)))
-        .layer(middleware::from_fn(browsers::refuse_foreign))
-}
-
-/// Describes this interface
-///
-/// As OpenAPI 3.1, as it is at this node. It needs no token.
-#[utoipa::path(get, path = "/v1/openapi.json", tag = "health", responses(
-    (status = 200, description = "The description.", body = Object),
-    (status = 400, description = "`invalid`: the request names no host.", body = FailureShape),
-    (status = 403, description = "`not_allowed`: a web page of another site made a browser send this.", body = FailureShape),
-    (status = 421, description = "`invalid`: the request names a host that is not known to be this node; see `listen.http_hosts`.",
-        body = FailureShape)))]
-async fn openapi_json(Extension(description): Extension<Arc<Value>>) -> Json<Value> {
-    Json(Value::clone(&description))
 }
 
 async fn nowhere(Extension(_): Extension<Caller>, request: Request) -> Response {
@@ -198,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_described() {
-        let text = openapi(true);
+        let text = serde_json::to_value(openapi()).unwrap();
         let paths = text["paths"].as_object().unwrap();
         for path in [
             "/v1/lock",
@@ -225,17 +198,13 @@ mod tests {
             "/livez",
             "/readyz",
             "/metrics",
-            "/v1/openapi.json",
         ] {
             assert!(paths.contains_key(path), "{path} is not described");
         }
-        assert_eq!(paths.len(), 25, "this test names them all");
-        for (path, methods) in
-            paths.iter().filter(|(path, _)| path.starts_with("/v1/") && *path != "/v1/openapi.json")
-        {
+        assert_eq!(paths.len(), 24, "this test names them all");
+        for (path, methods) in paths.iter().filter(|(path, _)| path.starts_with("/v1/")) {
             for (method, operation) in methods.as_object().unwrap() {
-                for status in ["200", "400", "401", "403", "408", "409", "413", "421", "503", "504"]
-                {
+                for status in ["200", "400", "401", "403", "408", "409", "413", "503", "504"] {
                     let described = &operation["responses"][status]["description"];
                     assert!(described.is_string(), "{method} {path} does not describe {status}");
                 }

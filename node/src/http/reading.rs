@@ -18,9 +18,6 @@ use crate::names;
 
 /// Held keys in a page, unless fewer are asked for.
 const PAGE: u32 = 1_000;
-/// A page takes no longer to fill, and no more of them are looked for than have so many bytes. It is as long as it has become.
-const FILL: Span = Span::from_secs(1);
-const FILLED: usize = 4 << 20;
 
 /// A held key.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,8 +49,7 @@ pub(super) struct ListShape {
 /// Lists what is held, page by page
 ///
 /// By what this node knows. A key that one owner holds during the whole listing is listed once; one that is acquired or
-/// given up meanwhile may be left out, or be there more than once. A page is full, or there is no `next`, unless it took too long or
-/// has become too large: it may even be empty. Only a missing `next` says that this was the last one.
+/// given up meanwhile may be left out, or be there more than once.
 #[utoipa::path(get, path = "/v1/list", tag = "reading", params(ListAsked),
     responses((status = 200, description = "A page.", body = ListShape), Otherwise))]
 pub(super) async fn list(Extension(caller): Extension<Caller>, request: Request) -> Response {
@@ -61,10 +57,7 @@ pub(super) async fn list(Extension(caller): Extension<Caller>, request: Request)
         let (guest, asked) = asked_in_query::<ListAsked>(&caller, request)?;
         let prefix = either("prefix", asked.prefix, asked.prefix_base64)?.unwrap_or(Bytes::EMPTY);
         let after = asked.after.as_deref().map_or(Ok(Cursor::START), cursor)?;
-        let most = asked.most.unwrap_or(PAGE);
-        if !(1..=PAGE).contains(&most) {
-            return Err(Failure::invalid(format!("`most` is {most}: write 1 to {PAGE}")));
-        }
+        let most = asked.most.unwrap_or(PAGE).clamp(1, PAGE);
         let pages = page(&guest, prefix, after, most);
         let page = guest.context().clock().limit(TIMEOUT, pages).await;
         page.unwrap_or(Err(Failure::Of(Error::NotDone(Reason::Unanswered))))
@@ -72,44 +65,35 @@ pub(super) async fn list(Extension(caller): Extension<Caller>, request: Request)
     reply("list", listed.await)
 }
 
-/// The next page. The driver looks at a part of its records at a time, so that others have their turn; what it found in
-/// several parts makes a page.
+/// The next page that is not empty; a node answers with an empty one where it has looked at enough for once.
 async fn page(
     guest: &Guest,
     prefix: Bytes,
     mut from: Cursor,
     most: u32,
 ) -> Result<ListShape, Failure> {
-    let clock = guest.context().clock();
-    let begun = clock.now();
-    let (mut held, mut bytes) = (Vec::new(), 0_usize);
     loop {
         let prefix = prefix.clone();
-        let missing = most.saturating_sub(u32::try_from(held.len()).unwrap_or(most));
-        let ask = |call| ClientItem::List { call, prefix, from, most: missing };
+        let ask = |call| ClientItem::List { call, prefix, from, most };
         let NodeItem::Page { page, .. } = converse(guest, ask, TIMEOUT, false).await? else {
             return Err(nonsense());
         };
         let page = page.ok_or(Failure::Of(Error::NotDone(Reason::RecordsReplaced)))?;
-        for (listed, holder) in page.holders {
-            bytes = bytes.saturating_add(listed.len() + holder.value.len() + holder.meta.len());
-            let (key, key_base64) = shown(&listed);
-            held.push(ListedShape { key, key_base64, holder: (&Holder::from(holder)).into() });
-        }
-        let is_full = u32::try_from(held.len()).map_or(true, |held| held >= most);
         if let Some(next) = page.next
-            && !is_full
-            && bytes < FILLED
-            && clock.now().since(begun) < FILL
+            && page.holders.is_empty()
         {
             from = next;
             continue;
         }
+        let held = page.holders.into_iter().map(|(held, holder)| {
+            let (key, key_base64) = shown(&held);
+            ListedShape { key, key_base64, holder: (&Holder::from(holder)).into() }
+        });
         return Ok(ListShape {
             op: "list",
             outcome: "done",
             local: true,
-            held,
+            held: held.collect(),
             next: page.next.map(|next| format!("{:x}.{:x}", next.records, next.place)),
         });
     }

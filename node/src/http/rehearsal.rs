@@ -57,7 +57,7 @@ impl Rehearsal {
         let (control, _) = mpsc::channel(1);
         let (_, closing) = watch::channel(false);
         let context = Context::new(&config, &clients, control, closing);
-        Ok(Self { runtime, router: TowerToHyperService::new(router(&context)), context, arrivals })
+        Ok(Self { runtime, router: TowerToHyperService::new(router()), context, arrivals })
     }
 
     /// The status and the body of the answer to this request; `None` if HTTP has no such request.

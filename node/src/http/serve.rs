@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Span = Span::from_millis(50);
 
 /// Accepts connections for ever.
 pub(crate) async fn listen(context: Arc<Context>, listener: TcpListener) {
-    let router = router(&context);
+    let router = router();
     let lobby = Lobby::new("HTTP", STRANGERS, context.clock(), &context.clients.counters);
     loop {
         let (stream, address) = match listener.accept().await {

@@ -58,12 +58,8 @@ pub(super) fn either(
 
 /// The key, which is never left out.
 pub(super) fn key(text: Option<String>, base64: Option<String>) -> Result<Bytes, Failure> {
-    let key = either("key", text, base64)?
-        .ok_or_else(|| Failure::invalid("there is no `key` and no `key_base64`"))?;
-    if key.is_empty() {
-        return Err(Failure::invalid("the key is empty"));
-    }
-    Ok(key)
+    either("key", text, base64)?
+        .ok_or_else(|| Failure::invalid("there is no `key` and no `key_base64`"))
 }
 
 /// A duration with its unit.
@@ -182,9 +178,6 @@ pub(super) struct InitAsked {
 pub(super) struct MemberAsked {
     /// Its name.
     pub(super) node: String,
-    /// Whether to do it also where it leaves fewer than three masters, or too few of the present ones can be reached.
-    #[serde(default)]
-    pub(super) force: bool,
     /// How long the request may take.
     #[schema(default = "10s")]
     pub(super) timeout: Option<String>,
@@ -198,9 +191,6 @@ pub(super) struct NewcomerAsked {
     pub(super) node: String,
     /// Where it listens for other nodes, as `host:port`; not needed if it runs with a configuration that names the members.
     pub(super) peer: Option<String>,
-    /// Whether to do it also where it leaves fewer than three masters, or too few of the present ones can be reached.
-    #[serde(default)]
-    pub(super) force: bool,
     /// How long the request may take.
     #[schema(default = "10s")]
     pub(super) timeout: Option<String>,
@@ -225,9 +215,6 @@ pub(super) struct MembersAsked {
     /// Who only learns.
     #[serde(default)]
     pub(super) replicas: Vec<CandidateAsked>,
-    /// Whether to do it also where it leaves fewer than three masters, or too few of the present ones can be reached.
-    #[serde(default)]
-    pub(super) force: bool,
     /// How long the request may take.
     #[schema(default = "10s")]
     pub(super) timeout: Option<String>,
@@ -235,7 +222,6 @@ pub(super) struct MembersAsked {
 
 /// Which key to read.
 #[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GetAsked {
     /// The key, or `key_base64`.
@@ -251,7 +237,6 @@ pub(super) struct GetAsked {
 
 /// What to wait for.
 #[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitAsked {
     /// The key, or `key_base64`.
@@ -267,7 +252,6 @@ pub(super) struct WaitAsked {
 
 /// Which key.
 #[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyAsked {
     /// The key, or `key_base64`.
@@ -278,7 +262,6 @@ pub(super) struct KeyAsked {
 
 /// Which ownership to check.
 #[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FenceAsked {
     /// The key, or `key_base64`.
@@ -293,7 +276,6 @@ pub(super) struct FenceAsked {
 
 /// What to list.
 #[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListAsked {
     /// What the keys start with; all of them if not given.
@@ -302,14 +284,12 @@ pub(super) struct ListAsked {
     pub(super) prefix_base64: Option<String>,
     /// The `next` of the page before.
     pub(super) after: Option<String>,
-    /// How many to show at most; 1000 if not given.
-    #[param(minimum = 1, maximum = 1000)]
+    /// How many to show at most, up to 1000.
     pub(super) most: Option<u32>,
 }
 
 /// What to watch.
 #[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WatchAsked {
     /// What the keys start with; all of them if not given.
@@ -382,13 +362,10 @@ pub(super) struct DoneShape {
     pub(super) key_base64: Option<String>,
     /// The fencing token of the ownership.
     pub(super) token: u64,
-    /// How long the caller may believe that it holds the key, without the time that it waited: until its clock shows what it
-    /// showed *before* this request was sent, and `waited_ms` and `valid_for_ms` more. To count from the answer is not
-    /// safe: it can lie in a socket while its reader stands still. In answers to lock and extend.
+    /// What the caller may believe: for so long from its clock *before* it sent this request. In answers to lock and
+    /// extend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) valid_for_ms: Option<u64>,
-    /// How long the lock waited for the key, as far as that counts; zero for what does not wait.
-    pub(super) waited_ms: u64,
     /// An earlier sending had taken effect already.
     pub(super) repeated: bool,
     /// Accepts that were needed.
@@ -408,8 +385,7 @@ impl DoneShape {
             key,
             key_base64,
             token: done.token.0,
-            valid_for_ms: done.valid_for.map(|all| all.minus(done.waited).as_millis()),
-            waited_ms: done.waited.as_millis(),
+            valid_for_ms: done.valid_for.map(Span::as_millis),
             repeated: done.repeated,
             quorum: done.quorum,
             votes: done.votes,

@@ -158,10 +158,8 @@ impl Attacker {
         bytes.extend(length.to_le_bytes());
         bytes.push(1);
         bytes.extend(
-            format!(
-                "POST /v1/lock HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n"
-            )
-            .bytes(),
+            format!("POST /v1/lock HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n")
+                .bytes(),
         );
         bytes.extend(self.noise(100_000));
         self.say(&mut wire, &bytes).await;

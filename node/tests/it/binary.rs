@@ -1,17 +1,14 @@
 //! The binary as a process: commands that end, and servers that are ended with the test.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Once, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::signal::unix::SignalKind;
 
 /// Far beyond what anything takes here, and less than any lease; a test that gets there has failed.
 const FOREVER: Duration = Duration::from_secs(120);
@@ -44,19 +41,15 @@ impl Server {
     }
 
     /// Waits for its end, and gives back the exit code.
-    #[track_caller]
     pub(crate) fn end(mut self) -> Option<i32> {
-        super::secure::wait_for("the end of a server", || self.0.try_wait().unwrap().is_some());
         self.0.wait().unwrap().code()
     }
 
     /// What it says on standard output up to the line `ready`.
-    #[track_caller]
     pub(crate) fn ready(&mut self) -> Vec<String> {
-        let mut out = Lines::of(self.0.stdout.take().unwrap());
-        let lines: Vec<String> = std::iter::from_fn(|| out.next("a server that is ready"))
-            .take_while(|line| line != "ready")
-            .collect();
+        let out = BufReader::new(self.0.stdout.take().unwrap());
+        let lines: Vec<String> =
+            out.lines().map_while(Result::ok).take_while(|l| l != "ready").collect();
         assert!(self.0.try_wait().unwrap().is_none(), "it ended instead, after {lines:?}");
         lines
     }
@@ -76,83 +69,10 @@ impl Drop for Server {
     }
 }
 
-/// Has the processes that tests start begin with the usual effect of these signals, whatever this process was started to
-/// ignore (by `nohup`, or in the background of a shell): an ignored signal stays ignored in a new program, a
-/// handled one does not.
-fn usual_signals() {
-    static ONCE: Once = Once::new();
-    // A runtime must not end within another, which a test may have; handlers are the process's.
-    ONCE.call_once(|| thread::spawn(take_signals).join().unwrap());
-}
-
-fn take_signals() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let _in_it = runtime.enter();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
-    for kind in [
-        SignalKind::hangup(),
-        SignalKind::interrupt(),
-        SignalKind::quit(),
-        SignalKind::terminate(),
-        SignalKind::user_defined1(),
-        SignalKind::user_defined2(),
-    ] {
-        // The others end this process, as Ctrl-C should.
-        if mask & (1 << (kind.as_raw_value() - 1)) != 0 {
-            // Its handler stays when the stream is gone.
-            drop(tokio::signal::unix::signal(kind).unwrap());
-        }
-    }
-}
-
-pub(crate) fn command(args: &[&str]) -> Command {
-    usual_signals();
+fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
     command.args(args).env_remove("LEASEHOLD_ENDPOINTS").env_remove("RUST_LOG");
     command
-}
-
-/// What a process writes, line by line, with a bound on how long each line may take.
-pub(crate) struct Lines(mpsc::Receiver<String>);
-
-impl Lines {
-    pub(crate) fn of(out: impl Read + Send + 'static) -> Self {
-        let (send, lines) = mpsc::channel();
-        thread::spawn(move || {
-            let lines = BufReader::new(out).lines().map_while(Result::ok);
-            // Without a receiver the test is over.
-            lines.take_while(|line| send.send(line.clone()).is_ok()).for_each(drop);
-        });
-        Self(lines)
-    }
-
-    /// The next line; none at the end.
-    #[track_caller]
-    pub(crate) fn next(&mut self, what: &str) -> Option<String> {
-        match self.0.recv_timeout(FOREVER) {
-            Ok(line) => Some(line),
-            Err(mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(mpsc::RecvTimeoutError::Timeout) => panic!("waited in vain for {what}"),
-        }
-    }
-}
-
-/// Waits for the end of a process, which is killed if the end does not come.
-#[track_caller]
-pub(crate) fn finish(child: Child, what: &str) -> Output {
-    let process = rustix::process::Pid::from_child(&child);
-    let (send, ended) = mpsc::channel();
-    // Without a receiver the test is over.
-    thread::spawn(move || drop(send.send(child.wait_with_output())));
-    match ended.recv_timeout(FOREVER) {
-        Ok(output) => output.unwrap(),
-        Err(_) => {
-            let killed = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-            panic!("waited in vain for the end of {what}; it was killed: {killed:?}");
-        }
-    }
 }
 
 /// What a command said.
@@ -170,12 +90,6 @@ impl Said {
         Self { code, out: text(output.stdout), err: text(output.stderr) }
     }
 
-    /// What a process in the background said, once it has ended.
-    #[track_caller]
-    pub(crate) fn at_end(child: Child, what: &str) -> Self {
-        Self::of(finish(child, what))
-    }
-
     /// The one object it printed with `--json`.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -191,11 +105,8 @@ pub(crate) struct Endpoints(pub(crate) String);
 
 impl Endpoints {
     /// Runs a command to its end.
-    #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> Said {
-        let mut command = command(&["--endpoints", &self.0]);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Said::at_end(command.spawn().unwrap(), &args.join(" "))
+        Said::of(command(&["--endpoints", &self.0]).args(args).output().unwrap())
     }
 
     /// Runs a command that must exit with `code`, and gives back what it said with `--json`.

@@ -154,7 +154,7 @@ fn is(said: &Said, name: &str, role: &str, standing: &str) -> bool {
 }
 
 fn said(child: Child) -> Said {
-    Said::at_end(child, "the child")
+    Said::of(child.wait_with_output().unwrap())
 }
 
 fn votes(said: &Said) -> [u64; 3] {
@@ -321,8 +321,8 @@ fn wait_for() {
 #[test]
 fn wait_for_release() {
     let cluster = Cluster::start(2, 1);
-    // What was waited for is so already.
-    cluster.at(0).expect(0, &["wait", "job", "--released"]);
+    let unknown = cluster.at(0).expect(1, &["wait", "job", "--released"]);
+    assert_eq!(unknown.json()["reason"], "not_held");
     cluster.expect(0, "lock job me --ttl 5s");
     cluster.seen_by(&[0, 2], "job", Some("me"));
     let waiting = [0, 2].map(|place| cluster.spawn(place, "wait job --released --timeout 50s"));

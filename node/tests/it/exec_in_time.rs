@@ -5,14 +5,14 @@
 //! have queued all the while acquire the keys. No time that was written may be after an acquisition: this compares the order
 //! of two events, and holds however slow the machine is, unless the command really outlived its lease.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leasehold_client::{Client, Error, Options, clock};
 use leasehold_core::Span;
 use tokio::task::JoinSet;
 
-use super::binary::{Endpoints, Said, command};
+use super::binary::{Endpoints, Said};
 use super::raw::until;
 use super::secure::signal;
 use super::tour::dev;
@@ -48,7 +48,8 @@ fn ttl(round: u64, place: u64) -> u64 {
 }
 
 fn start(cluster: &Endpoints, key: &str, ttl: u64) -> Child {
-    let mut command = command(&["--endpoints", &cluster.0, "exec", key, "--grace", GRACE]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+    command.args(["--endpoints", &cluster.0, "exec", key, "--grace", GRACE]);
     command.args(["--ttl", &format!("{ttl}ms"), "--", "bash", "-c", SCRIPT]);
     // `read` waits at this end of a pipe to which nobody writes.
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -85,7 +86,7 @@ async fn the_command_is_gone_before_anybody_elsewhere_has_the_key() {
         let mut silence = Vec::new();
         for (key, mut exec) in keys.iter().cloned().zip(started) {
             silence.push(exec.stdin.take());
-            said.spawn_blocking(move || (key, Said::at_end(exec, "the exec")));
+            said.spawn_blocking(move || (key, Said::of(exec.wait_with_output().unwrap())));
         }
         for key in &keys {
             until("it is held", async || client.read(key.as_str()).await.unwrap()).await;

@@ -133,7 +133,7 @@ fn browsers(secret: &str) -> Vec<Vec<u8>> {
     let ask = |method: &str, path: &str, body: &str| {
         let length = body.len();
         format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {secret}\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         )
         .into_bytes()
@@ -209,7 +209,7 @@ fn others(trio: &Trio, length: Span) -> tokio::task::JoinHandle<Value> {
     let args = words(&format!("--json {OTHERS} {}", duration::show(length)));
     let args = [args, trio.who("ops")].concat();
     let bench = trio.endpoints().spawn(&args.iter().map(|arg| &**arg).collect::<Vec<_>>());
-    tokio::task::spawn_blocking(move || Said::at_end(bench, "the bench").json())
+    tokio::task::spawn_blocking(move || Said::of(bench.wait_with_output().unwrap()).json())
 }
 
 fn figures(what: &str, measured: &Value) -> String {

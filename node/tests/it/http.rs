@@ -111,13 +111,7 @@ async fn waiting_ends_with_what_is_waited_for_or_with_the_time() {
         200
     );
     let queued = queued.await.unwrap();
-    let granted = queued.json();
-    assert!(granted["token"].as_u64() > token.as_u64(), "{queued:?}");
-    // What may be believed is told without the wait, which stands beside it.
-    assert!(granted["valid_for_ms"].as_u64().unwrap() <= 30_000, "{granted}");
-    assert!(granted["waited_ms"].as_u64().unwrap() > 0, "{granted}");
-    // A key that nobody holds is released.
-    assert_eq!(holder.get("/v1/wait?key=free&released=true&timeout=60s").await.status, 200);
+    assert!(queued.json()["token"].as_u64() > token.as_u64(), "{queued:?}");
     assert_eq!(waits.await.unwrap().status, 200);
     cluster.shutdown().await;
 }
@@ -227,46 +221,6 @@ async fn what_makes_no_sense_gets_an_answer_that_says_what_to_do() {
     cluster.shutdown().await;
 }
 
-/// A page on another site can make a browser send, and a name that leads here for a moment makes it the same site.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn web_pages_of_other_sites_change_nothing() {
-    let cluster = dev(DevOptions { masters: 1, ..CLUSTER }).await.unwrap();
-    let mut web = Web::connect(at(&cluster, 0)).await;
-    let here = at(&cluster, 0).to_string();
-    let own = format!("http://{here}");
-    let lock = r#"{"key": "job", "value": "page"}"#;
-    for (headers, status) in [
-        ([("host", here.as_str()), ("origin", "https://evil.example")], 403),
-        ([("host", here.as_str()), ("sec-fetch-site", "cross-site")], 403),
-        ([("host", "evil.example"), ("origin", "http://evil.example")], 421),
-    ] {
-        assert_eq!(web.ask_with("POST", "/v1/lock", &headers, lock).await, status, "{headers:?}");
-        assert_eq!(web.ask_with("GET", "/v1/list", &headers, "").await, status, "{headers:?}");
-        for path in ["/livez", "/readyz", "/metrics"] {
-            assert_eq!(web.ask_with("GET", path, &headers, "").await, 200, "{path} {headers:?}");
-        }
-    }
-    assert_eq!(web.get("/v1/get?key=job").await.json()["held"], false);
-    let own = [("host", here.as_str()), ("origin", own.as_str())];
-    assert_eq!(web.ask_with("POST", "/v1/lock", &own, lock).await, 200);
-    cluster.shutdown().await;
-}
-
-/// A page is as long as was asked for, even where its values are so large that the driver finds a few at a time.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_is_filled() {
-    let cluster = dev(DevOptions { masters: 1, ..CLUSTER }).await.unwrap();
-    let mut web = Web::connect(at(&cluster, 0)).await;
-    for name in 0..9 {
-        let asked = json!({"key": format!("large/{name}"), "value": "v".repeat(60 << 10)});
-        assert_eq!(web.post("/v1/lock", &asked).await.status, 200);
-    }
-    let page = web.get("/v1/list?prefix=large/").await.json();
-    assert_eq!((page["held"].as_array().unwrap().len(), &page["next"]), (9, &json!(null)));
-    assert_eq!(web.get("/v1/list?most=0").await.status, 400);
-    cluster.shutdown().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_gets_events() {
     let cluster = dev(DevOptions { masters: 1, ..CLUSTER }).await.unwrap();
@@ -298,7 +252,7 @@ async fn a_slow_watcher_over_http_is_cut_off() {
     let node = Server::start_on(config, bound).unwrap();
     node.init().await.unwrap();
     let mut slow = TcpStream::connect(node.http_addr().unwrap()).await.unwrap();
-    slow.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    slow.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
     let mut web = Web::connect(node.http_addr().unwrap()).await;
     let asked = json!({"key": "k", "value": "v".repeat(150 << 10)});
     until("it lags", async || {
@@ -441,7 +395,7 @@ async fn over_http_the_same_tokens_and_certificates_count() {
 
     // Without TLS there is not even a conversation.
     let mut plain = TcpStream::connect(address).await.unwrap();
-    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
     let mut said = Vec::new();
     drop(plain.read_to_end(&mut said).await);
     assert!(!String::from_utf8_lossy(&said).contains("HTTP"), "{said:?}");

@@ -193,7 +193,7 @@ fn a_rolling_restart_under_load_loses_no_lease_and_leaves_nobody_in_doubt() {
         });
     }
     trio.expect(0, "ops", "release queue --value first");
-    let said = super::binary::Said::at_end(waiter, "the waiter");
+    let said = super::binary::Said::of(waiter.wait_with_output().unwrap());
     assert_eq!(said.code, 0, "{said:?}");
     let (done, again) = load.end();
     assert!(done > 600, "{done} done, {again} again");

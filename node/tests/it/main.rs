@@ -9,10 +9,8 @@
 )]
 
 mod attack;
-mod belonging;
 mod bench;
 mod binary;
-mod changes;
 mod clients;
 mod command_line;
 mod conformance;

@@ -151,7 +151,7 @@ async fn a_second_change_has_to_wait_for_the_first() {
     for server in &servers[1..] {
         signal(server.id(), "CONT");
     }
-    let first = Said::at_end(first, "the first");
+    let first = Said::of(first.wait_with_output().unwrap());
     assert_eq!(first.code, 0, "{first:?}");
     members_until(&mut web, "it is complete", |shown| {
         shown["complete"] == true && shown["masters"] == 2

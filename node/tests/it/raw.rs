@@ -7,7 +7,7 @@ use leasehold_core::wire::{
     split_frame, take_item,
 };
 use leasehold_core::{
-    Action, Bytes, Epoch, KeyRequest, Member, NodeId, OpId, Outcome, Owner, Span, Status, Timing,
+    Action, Bytes, KeyRequest, Member, NodeId, OpId, Outcome, Owner, Span, Status, Timing,
 };
 use leasehold_node::config::Address;
 use leasehold_node::{Config, Running};
@@ -177,7 +177,6 @@ pub(crate) fn peer_hello(name: &str, id: u64) -> PeerHello {
         versions: VERSIONS,
         cluster_name: "leasehold".into(),
         cluster: None,
-        epoch: Epoch::default(),
         member: Member {
             id: NodeId(id),
             name: name.into(),

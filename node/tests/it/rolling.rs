@@ -25,7 +25,7 @@ fn load(trio: &Trio, workload: &str) -> Child {
 /// Ends a load, and gives back what it measured.
 fn ended(load: Child) -> Value {
     signal(load.id(), "INT");
-    let said = Said::at_end(load, "the load");
+    let said = Said::of(load.wait_with_output().unwrap());
     assert_eq!(said.code, 0, "{said:?}");
     said.json()
 }

@@ -137,7 +137,7 @@ async fn after_a_suspend_nobody_believes_in_what_ended_meanwhile() {
     let token = trio.until("get job", |said| said.code == 0).token();
     shift(&by, 3_600);
     wait_for("the command's end", || sleeper.try_wait().unwrap().is_some());
-    let said = Said::at_end(sleeper, "the sleeper");
+    let said = Said::of(sleeper.wait_with_output().unwrap());
     assert_eq!(said.code, 76, "{said:?}");
     drop(input);
     for (place, name) in NAMES.iter().enumerate() {

@@ -1,8 +1,6 @@
 //! What a newcomer does: `leasehold dev`, and in a second terminal the commands of the README.
 
-use std::process::Stdio;
-
-use super::binary::{Endpoints, Said, Server, command, free_ports, words};
+use super::binary::{Endpoints, Said, Server, free_ports, words};
 
 /// A development cluster, and its endpoints in the order of its nodes.
 pub(crate) fn dev() -> (Server, Endpoints) {
@@ -87,7 +85,7 @@ fn who_waits_is_let_in_when_the_key_is_released() {
         cluster.spawn(&["--json", "lock", "job", "you", "--wait", "4m", "--timeout", "4m"]);
     // Whether the release comes before it queues or after, it gets the key.
     cluster.expect(0, &["release", "job", "--token", &first.to_string()]);
-    let waited = Said::at_end(waiter, "the waiter");
+    let waited = Said::of(waiter.wait_with_output().unwrap());
     assert_eq!(waited.code, 0, "{waited:?}");
     assert!(waited.token() > first);
 }
@@ -120,48 +118,4 @@ fn status_shows_every_node() {
     };
     let standings: Option<Vec<String>> = status.out.lines().map(own).collect();
     assert_eq!(standings.unwrap(), ["active", "active", "active", "replica"], "{status:?}");
-}
-
-/// Runs a command whose standard output has no room.
-#[cfg(target_os = "linux")]
-fn without_room(endpoints: &Endpoints, args: &[&str]) -> Said {
-    let mut command = command(&["--endpoints", &endpoints.0]);
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    command.args(args).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
-    Said::at_end(command.spawn().unwrap(), &args.join(" "))
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_result_that_cannot_be_written_is_no_success() {
-    let (_server, cluster) = dev();
-    let lock = without_room(&cluster, &["lock", "job", "me", "--ttl", "2m"]);
-    let token = cluster.expect(0, &["get", "job"]).token().to_string();
-    assert_eq!(lock.code, 9, "{lock:?}");
-    assert!(lock.err.contains(&format!("token {token}")), "what was acquired is lost: {lock:?}");
-    let lock = without_room(&cluster, &["--json", "-q", "lock", "other", "me", "--ttl", "2m"]);
-    assert!(lock.code == 9 && lock.err.contains("\"token\":"), "{lock:?}");
-    for done in [
-        &["extend", "job", "--token", &token, "--ttl", "2m"][..],
-        &["update", "job", "me", "mine"],
-        &["get", "job"],
-        &["wait", "job"],
-        &["fence", "check", "job", &token],
-        &["status"],
-        &["summary"],
-        &["lag"],
-        &["members"],
-        &["waiters", "job", "--json"],
-        &["watch"],
-        &["man"],
-        &["completions", "bash"],
-        &["bench", "--ops", "4", "--in-flight", "2", "--warm-up", "0s"],
-        &["release", "job", "--token", &token],
-    ] {
-        let said = without_room(&cluster, done);
-        assert_eq!(said.code, 9, "{done:?} {said:?}");
-        assert!(said.err.contains("could not be written"), "{done:?} {said:?}");
-    }
-    // A refusal is told by its own code.
-    assert_eq!(without_room(&cluster, &["--json", "get", "job"]).code, 1);
 }

@@ -217,7 +217,7 @@ impl Trio {
 
     /// Runs one to its end.
     pub(crate) fn run_at(&self, place: usize, token: &str, command: &str) -> Said {
-        Said::at_end(self.spawn_at(place, token, command), command)
+        Said::of(self.spawn_at(place, token, command).wait_with_output().unwrap())
     }
 
     /// Runs a command with this token, which must exit with `code`.

@@ -87,7 +87,7 @@ impl Web {
     }
 
     async fn send(&mut self, method: &str, path: &str, body: String) -> Response<Incoming> {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let mut request = Request::builder().method(method).uri(path).header("host", "leasehold");
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -107,29 +107,6 @@ impl Web {
         let body = tokio::time::timeout(FOREVER, response.into_body().collect()).await;
         let bytes = body.expect("a body in time").unwrap().to_bytes();
         Answer { status, kind, text: String::from_utf8(bytes.to_vec()).unwrap() }
-    }
-
-    /// As a browser would ask, with these headers in place of the usual ones.
-    pub(crate) async fn ask_with(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> u16 {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-        let answered = async {
-            self.sender.ready().await.unwrap();
-            let response = self.sender.send_request(request).await.unwrap();
-            let status = response.status().as_u16();
-            response.into_body().collect().await.unwrap();
-            status
-        };
-        tokio::time::timeout(FOREVER, answered).await.expect("an answer in time")
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {

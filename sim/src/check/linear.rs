@@ -211,7 +211,7 @@ impl<'a> Search<'a> {
             let index = self.maybe[bit];
             if at.maybe & (1 << bit) == 0
                 && self.op(index).invoked <= deadline
-                && let [Some(register), ..] = self.apply(&at, index, deadline)
+                && let [Some(register), _] = self.apply(&at, index, deadline)
                 && self.place(Placed { maybe: at.maybe | 1 << bit, register, ..at })
             {
                 return true;
@@ -263,7 +263,7 @@ impl<'a> Search<'a> {
     }
 
     /// What the register may hold after `index`, if that may come next, before `deadline`.
-    fn apply(&self, at: &Placed, index: u16, deadline: u64) -> [Option<Register>; 3] {
+    fn apply(&self, at: &Placed, index: u16, deadline: u64) -> [Option<Register>; 2] {
         let op = self.op(index);
         let now = at.register;
         let one = match &op.verdict {
@@ -273,14 +273,8 @@ impl<'a> Search<'a> {
             Verdict::Done { token, repeated: true } => {
                 // The node could not tell this sending's effect from another's.
                 let effect = self.apply_effect(now, index, token.0, deadline);
-                // It may also have taken effect before another sending did, whose effect it was shown in the end.
-                let lock = matches!(op.call, Call::Lock { .. }) && self.is_shown_another(index);
-                let hidden = lock.then(|| self.apply_effect(now, index, 0, deadline)).flatten();
-                // It waited for its answer all the while, so nobody gave that lease back for it.
-                let bound = if op.cancelled { op.invoked } else { op.bound };
-                let hidden = hidden.map(|register| Register { bound, ..register });
                 if !self.took_effect(at, op) {
-                    return [effect, hidden, None];
+                    return [effect, None];
                 }
                 // The lock whose ownership is the current one shows its token.
                 let earlier = match now.held {
@@ -289,30 +283,14 @@ impl<'a> Search<'a> {
                     }
                     _ => Some(now),
                 };
-                return [earlier, effect, hidden];
+                return [earlier, effect];
             }
             Verdict::Done { token, repeated: false } => {
                 self.apply_effect(now, index, token.0, deadline)
             }
             Verdict::Unknown => self.apply_effect(now, index, 0, deadline),
         };
-        [one, None, None]
-    }
-
-    /// Whether another sending of this operation may have taken effect under the token that it was answered with.
-    fn is_shown_another(&self, index: u16) -> bool {
-        let op = self.op(index);
-        let may = |&other: &u16| {
-            let sending = self.op(other);
-            let effect = match (&sending.verdict, &op.verdict) {
-                (Verdict::Unknown, _) => true,
-                (Verdict::Done { token, .. }, Verdict::Done { token: shown, .. }) => token == shown,
-                (Verdict::Done { .. } | Verdict::Held { .. } | Verdict::Free, _)
-                | (Verdict::Nothing, _) => false,
-            };
-            other != index && sending.id == op.id && effect
-        };
-        self.must.iter().chain(&self.maybe).any(may)
+        [one, None]
     }
 
     fn apply_held(

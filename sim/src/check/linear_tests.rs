@@ -213,14 +213,3 @@ fn a_late_extension_may_come_between_two_sendings_of_another() {
     ]));
     assert!(!fits(&[lock, op(3, 0, extend(2, 1, 4), Verdict::Unknown, 0), first, second]));
 }
-
-#[test]
-fn a_sending_may_take_effect_before_another_that_its_answer_shows() {
-    let seen = op(3, 4, lock(2), held(5, 1), 0);
-    let between = op(11, 12, lock(2), done(6), 14);
-    let again = op(13, 16, lock(1), done(7), 40);
-    let shown = op(1, 18, lock(1), repeated(7), 10);
-    assert!(fits(&[shown.clone(), seen.clone(), between.clone(), again]));
-    // Only if there is another sending.
-    assert!(!fits(&[shown, seen, between]));
-}

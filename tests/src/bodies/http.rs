@@ -8,7 +8,7 @@ use leasehold_node::http::Rehearsal;
 use serde_json::Value;
 
 /// What the description promises, and 404 and 405 for what it does not know.
-const STATUSES: [u16; 12] = [200, 400, 401, 403, 404, 405, 408, 409, 413, 421, 503, 504];
+const STATUSES: [u16; 11] = [200, 400, 401, 403, 404, 405, 408, 409, 413, 503, 504];
 
 thread_local! {
     static INTERFACE: RefCell<Rehearsal> =

@@ -437,7 +437,6 @@ fn failed(error: &Error, token: Option<Token>) -> Said {
         | Error::NotDone(_)
         | Error::NotAllowed(_)
         | Error::Unreachable(_)
-        | Error::OtherCluster(_)
         | Error::TimedOut
         | Error::Invalid(_) => Said::Nothing(error.to_string()),
     }

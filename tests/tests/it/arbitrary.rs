@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use leasehold_core::wire::{ClientItem, NodeItem, PeerHello, PeerItem, Versions};
 use leasehold_core::{
-    Accepted, Action, Age, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Done,
+    Accepted, Action, Answer, Ask, Ballot, Body, Bytes, COUNTER_END, Change, ClusterId, Done,
     Drift, Entry, Epoch, Feed, Held, Holder, Invalid, KeyRequest, Limit, Message, NodeFile, NodeId,
     NotDone, OpId, Outcome, Owner, Presence, Refusal, Relay, Snapshot, Span, Standing, Tell,
     Timing, Token,
@@ -72,24 +72,22 @@ fn entry() -> impl Strategy<Value = Entry> {
     prop_oneof![held, free].boxed()
 }
 
-fn age() -> impl Strategy<Value = Age> {
-    span().prop_map(Age)
-}
-
 fn accepted() -> impl Strategy<Value = Accepted> {
-    (ballot(), entry(), span(), age()).prop_map(|(ballot, entry, remaining, age)| Accepted {
+    (ballot(), entry(), span()).prop_map(|(ballot, entry, remaining)| Accepted {
         ballot,
         entry,
         remaining,
-        age,
     })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         (bytes(), ballot()).prop_map(|(key, ballot)| Ask::Prepare { key, ballot }),
-        (bytes(), ballot(), entry(), span(), age()).prop_map(|(key, ballot, entry, keep, age)| {
-            Ask::Accept { key, ballot, entry, keep, age }
+        (bytes(), ballot(), entry(), span()).prop_map(|(key, ballot, entry, keep)| Ask::Accept {
+            key,
+            ballot,
+            entry,
+            keep
         }),
         (bytes(), any::<u64>()).prop_map(|(key, boot)| Ask::Query { key, boot }),
     ]
@@ -201,7 +199,6 @@ fn not_done() -> impl Strategy<Value = NotDone> {
         NotDone::NotFounded,
         NotDone::Changing,
         NotDone::NotActive,
-        NotDone::Stranger,
         NotDone::Limit(Limit::Records),
         NotDone::Limit(Limit::WaitersPerKey),
         NotDone::Limit(Limit::Operations),
@@ -297,18 +294,15 @@ pub(crate) fn peer_item() -> impl Strategy<Value = PeerItem> {
         counter,
         body,
     });
-    let cluster = ("\\PC{0,20}", option::of(cluster()), any::<u64>());
-    let hello = (versions(), cluster, member(), any::<u64>(), timing()).prop_map(
-        |(versions, (cluster_name, cluster, epoch), member, boot, timing)| PeerHello {
+    let hello = (versions(), "\\PC{0,20}", option::of(cluster()), member(), any::<u64>(), timing())
+        .prop_map(|(versions, cluster_name, cluster, member, boot, timing)| PeerHello {
             versions,
             cluster_name,
             cluster,
-            epoch: Epoch(epoch),
             member,
             boot,
             timing,
-        },
-    );
+        });
     prop_oneof![
         8 => message.prop_map(PeerItem::Message).boxed(),
         1 => hello.prop_map(PeerItem::Hello),

@@ -24,7 +24,6 @@ macro_rules! transcripts {
 
 mod pages {
     transcripts!(
-        ages,
         contention,
         durability,
         expiry,

@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod beside;
-mod endings;
 mod judging;
 
 use std::io::{self, Write};

@@ -71,7 +71,7 @@ impl Handing {
     /// The write, as one master holds it.
     fn found(&self) -> Option<Accepted> {
         let (ballot, entry) = (self.ballot, self.entry.clone());
-        Some(Accepted { ballot, entry, remaining: LEASE, age: Age::ZERO })
+        Some(Accepted { ballot, entry, remaining: LEASE })
     }
 }
 
@@ -274,18 +274,13 @@ fn a_chosen_write_says_nothing_of_an_accept_that_its_vote_did_not_rule_out() {
     // Another sending of the release took effect elsewhere, above the write of the two.
     let ballot = Ballot { counter: handing.ballot.counter + 3, proposer: BOOT + 1 };
     let (last_op, token) = (OpId { chain: (1, 0), step: 1 }, Token(handing.before.counter));
-    let mark = Accepted {
-        ballot,
-        entry: Entry::Free { last_op, token },
-        remaining: Span::ZERO,
-        age: Age::ZERO,
-    };
+    let mark = Accepted { ballot, entry: Entry::Free { last_op, token }, remaining: Span::ZERO };
     handing.refused(Some(&mark));
     let (ballot, entry) = handing.written(&[0, 2]);
     let told = handing.room.told(handing.release);
     assert!(matches!(told, Some(Outcome::Done(Done { repeated: true, .. }))), "{told:?}");
     assert_eq!(handing.room.told(handing.heir), None);
-    handing.voted(Some(&Accepted { ballot, entry, remaining: Span::ZERO, age: Age::ZERO }));
+    handing.voted(Some(&Accepted { ballot, entry, remaining: Span::ZERO }));
     assert_eq!(handing.room.told(handing.heir), Some(Outcome::Unknown));
 }
 

@@ -37,8 +37,6 @@ use self::plan::Plan;
 use self::show::Report;
 use self::tally::{Second, Tally};
 use self::worker::{Load, Worker};
-use super::output;
-use super::render::Shown;
 use super::typed::Global;
 use crate::exit::code;
 use crate::signals::Signals;
@@ -60,7 +58,7 @@ struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error {
-            Error::Unreachable(_) | Error::OtherCluster(_) => code::CANNOT_CONNECT,
+            Error::Unreachable(_) => code::CANNOT_CONNECT,
             Error::NotAllowed(_) => code::NOT_ALLOWED,
             Error::Invalid(_) => code::USAGE,
             Error::Refused(_) | Error::NotDone(_) | Error::Unknown(_) | Error::TimedOut => {
@@ -86,9 +84,8 @@ pub(crate) fn run(global: &Global, typed: &Bench) -> ExitCode {
     match measured {
         Ok(report) => {
             let none = report.tally.done == 0 && !report.load.plan.expire;
-            let out = show::report(&report, global.json);
-            let code = if none { code::NOT_DONE } else { code::DONE };
-            output::show(&Shown { out, code, ..Shown::default() })
+            show::print(&show::report(&report, global.json));
+            ExitCode::from(if none { code::NOT_DONE } else { code::DONE })
         }
         Err(failure) => {
             show::complain(&failure.words, failure.code, global);

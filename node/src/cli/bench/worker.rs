@@ -252,7 +252,6 @@ const fn why(error: &Error) -> &'static str {
         Error::Unknown(_) => "unknown",
         Error::NotAllowed(_) => "not_allowed",
         Error::Unreachable(_) => "unreachable",
-        Error::OtherCluster(_) => "other_cluster",
         Error::TimedOut => "timed_out",
         Error::Invalid(_) => "invalid",
     }

@@ -13,7 +13,6 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use crate::cli::output;
 use crate::exit::code;
 
 /// What the process takes that becomes the command.
@@ -29,7 +28,10 @@ pub(crate) struct Inside {
 
 /// Becomes the command. Returns only if that cannot be.
 pub(crate) fn inside(Inside { parent, command }: Inside) -> ExitCode {
-    let failed = |code: u8, words: String| output::show(&super::complaint(code, &words));
+    let failed = |code: u8, words: String| {
+        super::super::show(&super::complaint(code, &words));
+        ExitCode::from(code)
+    };
     let Some((program, arguments)) = command.split_first() else {
         return failed(code::USAGE, "no command".to_owned());
     };

@@ -13,7 +13,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use leasehold_client::{Belief, Client, Error, Guard, Lost, Options, Refusal, clock};
+use leasehold_client::{Belief, Client, Error, Guard, Lost, Options, clock};
 use leasehold_core::Span;
 use leasehold_node::duration;
 use serde_json::json;
@@ -22,7 +22,7 @@ use super::meant::{Action, Meant};
 use super::render::{self, Shown};
 use super::typed::{ClientCommand, Global, Lock};
 use super::words::{self, text, time};
-use super::{access, json, output};
+use super::{access, json};
 use crate::exit::code;
 use group::Group;
 pub(crate) use group::{Inside, inside};
@@ -68,13 +68,9 @@ struct Terms {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Span>,
     /// How long before it is killed CMD is sent TERM, if the lease cannot be extended; less than half of the ttl
-    /// [default: a third of the ttl, 5s at most]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    grace: Option<Span>,
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    grace: Span,
 }
-
-/// The grace of long leases, if none is typed.
-const LONGEST_GRACE: Span = Span::from_secs(5);
 
 /// What is to be done.
 struct Task {
@@ -125,8 +121,6 @@ fn task(
     command: Vec<OsString>,
 ) -> Result<(Task, Options), String> {
     let &Terms { ttl, grace, wait: typed } = terms;
-    let third = Span::from_micros(ttl.as_micros() / 3);
-    let grace = grace.unwrap_or(LONGEST_GRACE.min(third));
     if grace >= ttl.minus(grace) {
         return Err(format!(
             "--grace {} must be less than half of --ttl {}: an extension needs the time before it",
@@ -160,7 +154,8 @@ fn finish(op: &'static str, global: &Global, task: Result<(Task, Options), Strin
         }
         Err(wrong) => render::misused(op, &wrong, global),
     };
-    output::show(&shown)
+    super::show(&shown);
+    ExitCode::from(shown.code)
 }
 
 impl Task {
@@ -212,11 +207,16 @@ impl Task {
 
     async fn acquire(&self, options: Options) -> Result<Guard, Error> {
         let client = Client::connect(self.meant.endpoints.iter().cloned(), options).await?;
-        let lock = client.lock(self.key.as_str()).value(self.value.as_str()).ttl(self.ttl);
+        let lock = || client.lock(self.key.as_str()).value(self.value.as_str()).ttl(self.ttl);
         match self.wait {
-            Some(Duration::ZERO) => lock.await,
-            Some(wait) => lock.wait(wait).await,
-            None => lock.wait_without_end().await,
+            Some(Duration::ZERO) => lock().await,
+            Some(wait) => lock().wait(wait).await,
+            None => loop {
+                match lock().wait(TURN).await {
+                    Err(Error::TimedOut) => {}
+                    acquired => return acquired,
+                }
+            },
         }
     }
 
@@ -232,13 +232,10 @@ impl Task {
         } else {
             format!("token {}, value {}, leading", guard.token(), text(self.value.as_bytes()))
         };
-        let said = Shown { out: format!("{said}\n"), vital: true, ..Shown::default() };
-        // It leads all the same, as is seen in the cluster, and the token stands on standard error.
-        let mut code = code::DONE;
-        if let Err(error) = output::write(said.out.as_bytes()) {
-            code = code::UNWRITTEN;
-            drop(std::io::stderr().lock().write_all(output::lost(&error, &said).as_bytes()));
-        }
+        let mut out = std::io::stdout().lock();
+        // Who leads is seen in the cluster, too, if nobody reads this.
+        drop(writeln!(out, "{said}").and_then(|()| out.flush()));
+        drop(out);
         let belief = guard.belief();
         tokio::select! {
             biased;
@@ -248,7 +245,7 @@ impl Task {
             }
             _ = heard.told_to_end() => {
                 self.give_up(guard, global).await;
-                Outcome::Code(code)
+                Outcome::Code(code::DONE)
             }
         }
     }
@@ -289,7 +286,7 @@ impl Task {
     /// What is said of a loss.
     fn lost(&self, late: bool, why: Option<Lost>) -> String {
         let key = self.shown_key();
-        let elsewhere = late || matches!(why, Some(Lost::Taken(_) | Lost::OtherCluster(_)));
+        let elsewhere = late || matches!(why, Some(Lost::Taken(_)));
         let why = why.map_or_else(
             || "its lease could not be extended in time".to_owned(),
             |lost| lost.to_string(),
@@ -325,11 +322,7 @@ impl Task {
                     code::USAGE => code::USAGE,
                     _ => code::NOT_ACQUIRED,
                 };
-                let mut shown = render::complaint(&object, &words, code, global);
-                if global.quiet && lost_to_another(&error) {
-                    shown.err.clear();
-                }
-                shown
+                render::complaint(&object, &words, code, global)
             }
             // Standard output is the command's.
             Outcome::Lost(words) => complaint(code::LOST, &words),
@@ -338,10 +331,8 @@ impl Task {
     }
 }
 
-/// Whether another has the key, which is what jobs that run once expect. All other causes are troubles, and are told.
-const fn lost_to_another(error: &Error) -> bool {
-    matches!(error, Error::Refused(Refusal::Held(_)) | Error::TimedOut)
-}
+/// How long one turn of waiting lasts where there is no end to it.
+const TURN: Duration = Duration::from_secs(600);
 
 fn complaint(code: u8, words: &str) -> Shown {
     Shown { err: format!("leasehold: {words}\n"), code, ..Shown::default() }

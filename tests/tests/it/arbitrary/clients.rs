@@ -33,14 +33,11 @@ pub(crate) fn client_item() -> impl Strategy<Value = ClientItem> {
         (call, bytes(), cursor(), any::<u32>())
             .prop_map(|(call, prefix, from, most)| ClientItem::List { call, prefix, from, most }),
         (call, bytes()).prop_map(|(call, key)| ClientItem::Waiting { call, key }),
-        (call, span(), amendment(), any::<bool>()).prop_map(
-            |(call, patience, amendment, force)| ClientItem::Amend {
-                call,
-                patience,
-                amendment,
-                force
-            }
-        ),
+        (call, span(), amendment()).prop_map(|(call, patience, amendment)| ClientItem::Amend {
+            call,
+            patience,
+            amendment
+        }),
         (call, bytes()).prop_map(|(call, prefix)| ClientItem::Watch { call, prefix }),
         call.prop_map(|call| ClientItem::Host { call }),
         (call, address(), parcel()).prop_map(|(call, to, parcel)| ClientItem::Post {

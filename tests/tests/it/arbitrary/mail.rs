@@ -1,6 +1,6 @@
 //! Mail between clients.
 
-use leasehold_core::{Address, Delivery, NoAnswer, Parcel};
+use leasehold_core::{Address, Delivery, Parcel};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -25,12 +25,7 @@ pub(super) fn parcel() -> impl Strategy<Value = Parcel> {
             body
         }),
         (any::<u64>(), bytes()).prop_map(|(call, body)| Parcel::Reply { call, body }),
-        (any::<u64>(), no_answer()).prop_map(|(call, why)| Parcel::Unanswered { call, why }),
     ]
-}
-
-fn no_answer() -> impl Strategy<Value = NoAnswer> {
-    select(vec![NoAnswer::Dropped, NoAnswer::Panicked, NoAnswer::Closed, NoAnswer::TooLarge])
 }
 
 pub(super) fn delivery() -> impl Strategy<Value = Delivery> {

@@ -160,8 +160,8 @@ impl Peers {
         news
     }
 
-    /// What `peer` says of its boot, and how long it has been running since. Of one boot the word counts that was
-    /// delayed the least.
+    /// Takes the boot of `peer` and its running time since, as `peer` said them. Of one boot the
+    /// least delayed word counts.
     pub(crate) fn booted(&mut self, peer: NodeId, boot: u64, running: Span, now: Instant) {
         let least = self.running_at_least(peer, now);
         let known = self.known.entry(peer).or_default();

@@ -118,8 +118,9 @@ impl Coordinator {
         }
     }
 
-    /// The write on this desk was chosen, and its vote found nothing as high as the accept that the first task in the queue
-    /// has sent: that accept takes no effect any more, and the task applies afresh.
+    /// The write on this desk was chosen, and its vote found nothing as high as the accept that
+    /// the first task in the queue has sent: that accept takes no effect any more, and the task
+    /// applies afresh.
     pub(super) fn preclude_next(&mut self, scene: &mut Scene<'_>, desk: Slot) {
         let Some(&next) = self.desks[desk].queue.front() else { return };
         let task = &mut self.tasks[next];

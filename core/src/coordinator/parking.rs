@@ -59,7 +59,7 @@ impl Coordinator {
         let place = &mut self.desks[desk];
         place.unpark_at = None;
         if let Some(slot) = place.parked.pop_front() {
-            // Not before a lock whose accept may have taken effect: it came first, and nothing else may hide what became of it.
+            // A lock whose accept may have taken effect came first, and its fate must stay visible.
             let first = place.queue.front().map(|&first| &self.tasks[first].past);
             let behind = first.is_some_and(|past| past.sent_from.is_some());
             let behind = behind && !Rule::HeirPast.is_out();

@@ -84,7 +84,8 @@ impl Coordinator {
         let (own, held) = (self.is_of(slot, &base.entry), base.entry.held().is_some());
         if !own && self.tasks[slot].past.sent_from.is_some() {
             if !Rule::HeirPast.is_out() {
-                // Its own accept may have been chosen before this write was decided. A vote says what can be known.
+                // Its own accept may have been chosen before this write was decided. A vote tells
+                // as much as can be known.
                 return self.vote(scene, desk);
             }
             self.tasks[slot].past = Past::default();
